@@ -1,0 +1,19 @@
+"""skgad: learn from photographs of normal things, find the anomalous ones. A scikit-learn package."""
+
+from ._labels import as_labels
+from ._mahalanobis import MahalanobisDetector
+from ._npca import NPCA
+from ._threshold import FPRThreshold
+from ._threshold_cv import FPRThresholdCV
+from .deep import DeepFeatureTransformer
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "NPCA",
+    "DeepFeatureTransformer",
+    "FPRThreshold",
+    "FPRThresholdCV",
+    "MahalanobisDetector",
+    "as_labels",
+]

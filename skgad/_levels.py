@@ -1,0 +1,89 @@
+"""Level names: how a column says which level of the network it belongs to.
+
+A frame's columns carry the level, ``level7__0013``, and so do the columns that later steps make of them,
+``level7__npca4`` or ``level7__chi112``. Whoever needs the levels asks `group_columns`; nobody else parses a name.
+"""
+
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+
+_LEVEL = re.compile(r"^((?:.+__)?level\d+)__")
+
+
+def feature_names(level, n_features):
+    """Return the column names of a level's features: ``level7__0000``, ``level7__0001``, ..."""
+    return [f"level{level}__{index:04d}" for index in range(n_features)]
+
+
+def join(level, suffix):
+    """Return the name of a column that a later step makes: ``level7__npca4``, or ``npca4`` without a level."""
+    return f"{level}__{suffix}" if level else suffix
+
+
+def group_columns(names, n_features):
+    """Return the columns of each level.
+
+    Parameters
+    ----------
+    names : sequence of str, or None
+        The column names; None for a plain array.
+    n_features : int
+        The number of columns.
+
+    Returns
+    -------
+    dict of str to (slice or ndarray of int)
+        The level's name and its columns, in order of first appearance. One group, named ``""``, where no column
+        carries a level. A slice where the columns are adjacent, so that taking them copies nothing.
+
+    Raises
+    ------
+    ValueError
+        If some columns carry a level and others do not.
+    """
+    if names is None:
+        return {"": slice(0, n_features)}
+    matches = [_LEVEL.match(str(name)) for name in names]
+    odd = [str(name) for name, match in zip(names, matches, strict=True) if match is None]
+    if len(odd) == len(matches):
+        return {"": slice(0, n_features)}
+    if odd:
+        raise ValueError(
+            f"Some columns carry a level and some do not: {_shorten(odd)} lack the form 'level7__…'. "
+            "Name them so, drop them, or pass a plain array to treat all columns as one group."
+        )
+    groups: dict[str, list[int]] = {}
+    for index, match in enumerate(matches):
+        groups.setdefault(match[1], []).append(index)  # type: ignore[index]  # none is None here
+    return {level: _as_slice(indices) for level, indices in groups.items()}
+
+
+def frame(values, names, like=None):
+    """Return a frame with these column names: polars if `like` is one, otherwise pandas, with the index of `like`."""
+    if _is_polars(like):
+        return type(like)(values, schema=list(names), orient="row")
+    index = like.index if isinstance(like, (pd.DataFrame, pd.Series)) else None
+    return pd.DataFrame(values, columns=names, index=index, copy=False)
+
+
+def frame_like(values, names, X):
+    """Return `values` in the container of `X`: a frame for a pandas or polars frame, otherwise the array itself."""
+    return frame(values, names, like=X) if isinstance(X, pd.DataFrame) or _is_polars(X) else values
+
+
+def _is_polars(X):
+    polars = sys.modules.get("polars")  # whoever passes a polars frame has imported polars
+    return polars is not None and isinstance(X, polars.DataFrame)
+
+
+def _as_slice(indices):
+    first, last = indices[0], indices[-1]
+    return slice(first, last + 1) if last - first + 1 == len(indices) else np.asarray(indices)
+
+
+def _shorten(names, most=5):
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name) for name in names[:most]) + more

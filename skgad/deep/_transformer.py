@@ -1,0 +1,240 @@
+"""The extractor: images in, a frame of pooled features out, one column a channel, named by level."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from .._labels import normal_rows
+from .._levels import feature_names, frame
+from ..exceptions import WeightsError
+from ._images import check_images, decode
+
+# torch and timm are imported inside the methods that need them: `import skgad` stays light, and so does a process that
+# only unpickles.
+
+
+class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
+    """Pooled features of a frozen, pre-trained network, level by level.
+
+    Each image is resized to a square, run through the network, and every level's feature map is averaged over height
+    and width. Nothing is learnt from the images.
+
+    Parameters
+    ----------
+    backbone : str, default="tf_efficientnet_b4.aa_in1k"
+        The timm name of an EfficientNet (nine levels) or a ResNet (five). Without the tag of a training it means the
+        training that the papers used, where they used that network.
+    levels : "all" or list of int, default="all"
+        Which levels, numbered from 1. The forward pass stops after the deepest one. Columns come in ascending order.
+    weights : "auto" or path, default="auto"
+        A file with the network's state dict (.pth, .safetensors). "auto" takes an installed weights package, and where
+        there is none timm's own pre-trained download.
+    image_size : int, default=None
+        Side in pixels of the square that each whole image is resized to; None for the network's nominal size.
+    batch_size : int, default=16
+        Images per forward pass. The features do not depend on it beyond float32 rounding.
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    backbone_ : str
+        The name with the tag of its training.
+    levels_ : list of int
+        The numbers of the levels.
+    weights_sha256_ : str
+        Fingerprint of the weights that ``fit`` saw. ``transform`` refuses any others.
+
+    See Also
+    --------
+    NPCA, MahalanobisDetector : What usually follows.
+
+    Notes
+    -----
+    *Images* may be paths (list, array, Series), an array of shape (n, H, W) or (n, H, W, C), or a list of arrays or PIL
+    images of any sizes. EXIF orientation is applied, palettes are resolved, alpha is dropped, grey is repeated in three
+    channels. uint8 is taken as it is, 16-bit is divided by 257, floats lie in [0, 1].
+
+    *Preprocessing* is the papers': the whole image, bilinear without antialiasing, no crop, then the network's own mean
+    and deviation. It is not timm's evaluation transform. Pixels are not rounded after resizing.
+
+    The network is loaded at the first ``fit`` or ``transform``, once a process, and shared by clones. It is never
+    pickled. Convolutions run in IEEE float32.
+
+    References
+    ----------
+    Rippel, Mertens and Merhof, "Modeling the Distribution of Normal Data in Pre-Trained Deep Features for Anomaly
+    Detection", ICPR 2020, section IV and Table VI.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad import DeepFeatureTransformer
+    >>> images = np.random.default_rng(0).integers(0, 256, size=(2, 64, 64, 3), dtype=np.uint8)
+    >>> extractor = DeepFeatureTransformer("tf_efficientnet_lite0", levels=[6, 7])
+    >>> extractor.fit_transform(images).iloc[:, -2:].columns.tolist()
+    ['level7__0190', 'level7__0191']
+    >>> extractor.backbone_
+    'tf_efficientnet_lite0.in1k'
+    """
+
+    def __init__(
+        self,
+        backbone="tf_efficientnet_b4.aa_in1k",
+        *,
+        levels="all",
+        weights="auto",
+        image_size=None,
+        batch_size=16,
+        device="auto",
+        verbose=0,
+    ):
+        self.backbone = backbone
+        self.levels = levels
+        self.weights = weights
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X, y=None):
+        """Check the parameters and the form of the images, and load the network. Nothing is learnt from pixels.
+
+        Parameters
+        ----------
+        X : sequence of images
+            See Notes.
+        y : array-like of shape (n_samples,), default=None
+            Only checked: labels are +1 (normal) and -1 (anomalous).
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is unknown or out of range.
+        ImageError
+            If `X` is empty, an item is no image, or a file is missing.
+        WeightsError
+            If no weights can be had.
+        """
+        levels = self._find_levels()
+        images = check_images(X)
+        normal_rows(y, len(images))
+        network = self._load_network()
+        self.backbone_ = network.backbone.name
+        self.levels_ = levels
+        self.weights_sha256_ = network.sha256
+        return self
+
+    def transform(self, X):
+        """Return the pooled features.
+
+        Parameters
+        ----------
+        X : sequence of images
+            See Notes.
+
+        Returns
+        -------
+        pandas.DataFrame of float32, of shape (n_samples, n_features)
+            Columns ``level7__0000``, ...; the index of `X` where it is a Series.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is unknown or out of range.
+        ImageError
+            If an image cannot be used; names its position and path.
+        WeightsError
+            If no weights can be had, or they are not those that ``fit`` saw.
+        """
+        levels = self._find_levels()
+        images = check_images(X)
+        network = self._load_network()
+        self._verify(network)
+        image_size = network.backbone.image_size if self.image_size is None else self.image_size
+        names = self.get_feature_names_out()
+        values = np.empty((len(images), len(names)), dtype=np.float32)
+        for rows in self._batches(len(images)):
+            batch = [decode(images[row], row) for row in rows]
+            values[rows.start : rows.stop] = network.pool_levels(batch, levels, image_size)
+        return frame(values, names, like=X)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns: ``level7__0000``, ..."""
+        levels = self._find_levels()
+        table = self._find_backbone().levels
+        return np.asarray(
+            [name for level in levels for name in feature_names(level, table[level - 1].channels)], dtype=object
+        )
+
+    def _find_backbone(self):
+        from ._backbones import find_backbone
+
+        return find_backbone(self.backbone)
+
+    def _load_network(self):
+        from ._network import load_network
+
+        return load_network(self.backbone, self.weights, self.device)
+
+    def _find_levels(self):
+        """Return the level numbers, ascending, with all parameters checked."""
+        for name in ("batch_size", "image_size"):
+            _check_positive(name, getattr(self, name), optional=name == "image_size")
+        known = [level.number for level in self._find_backbone().levels]
+        if isinstance(self.levels, str) and self.levels == "all":
+            return known
+        levels = [] if isinstance(self.levels, str) or np.ndim(self.levels) != 1 else list(self.levels)
+        if not levels or len(set(levels)) < len(levels) or not set(levels) <= set(known):
+            raise ValueError(
+                f"levels must be 'all' or a list of different numbers out of {known}, the levels of "
+                f"{self.backbone!r}; got {self.levels!r}."
+            )
+        return sorted(int(level) for level in levels)
+
+    def _verify(self, network):
+        """Raise WeightsError unless the network is the one that `fit` saw, if it ran."""
+        name, sha256 = network.backbone.name, network.sha256
+        if getattr(self, "backbone_", name) != name:
+            raise WeightsError(f"Fitted with {self.backbone_}, but backbone is now {name}; fit anew.")
+        if getattr(self, "weights_sha256_", sha256) != sha256:
+            raise WeightsError(
+                f"The weights of {name} found here are not those that this transformer was fitted with (sha256 "
+                f"{sha256[:12]}... against {self.weights_sha256_[:12]}...), so its detectors would give other scores. "
+                "Give the same file as weights=, or fit anew."
+            )
+
+    def _batches(self, n_images):
+        starts = range(0, n_images, self.batch_size)
+        batches = (range(start, min(start + self.batch_size, n_images)) for start in starts)
+        if not self.verbose:
+            yield from batches
+            return
+        from tqdm.auto import tqdm
+
+        with tqdm(total=n_images, unit="image", desc=self.backbone) as bar:
+            for rows in batches:
+                yield rows
+                bar.update(len(rows))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.no_validation = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _check_positive(name, value, optional):
+    if optional and value is None:
+        return
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a positive int{' or None' if optional else ''}; got {value!r}.")

@@ -1,0 +1,35 @@
+"""The errors and warnings that skgad raises on its own account.
+
+A leaf: it imports nothing, so that every room may use it. Each error is also the built-in one that a caller expects.
+"""
+
+__all__ = [
+    "ImageError",
+    "LabelConventionWarning",
+    "SkgadError",
+    "WeightsError",
+    "WorkingPointWarning",
+]
+
+
+class SkgadError(Exception):
+    """Base class of skgad's own errors."""
+
+
+class ImageError(SkgadError, ValueError):
+    """An image cannot be used: missing, truncated, not an image, or of an unknown form.
+
+    The message names the path, where there is one, and the position in ``X``.
+    """
+
+
+class WeightsError(SkgadError, RuntimeError):
+    """A network's weights cannot be had, do not fit it, or are not the ones that were fitted with."""
+
+
+class LabelConventionWarning(UserWarning):
+    """``y`` looks like labels of another convention than scikit-learn's +1 (normal) and -1 (anomalous)."""
+
+
+class WorkingPointWarning(UserWarning):
+    """A threshold from the chi-square law will not hold the false-positive rate that was asked for."""

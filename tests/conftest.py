@@ -1,0 +1,55 @@
+"""Real features, computed once a session; a hub that is never asked."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # a download fails at once instead of after five tries
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skgad import DeepFeatureTransformer
+from skgad.datasets import load_elpv
+
+LITE0 = "tf_efficientnet_lite0"
+
+
+@pytest.fixture(scope="session")
+def mono():
+    """Features of all nine levels of EfficientNet-Lite0, and the labels, of the monocrystalline cells."""
+    return _features("mono")
+
+
+@pytest.fixture(scope="session")
+def poly():
+    """The same of the polycrystalline cells."""
+    return _features("poly")
+
+
+@pytest.fixture(scope="session")
+def cells():
+    """Paths of 60 normal and 30 defective monocrystalline cells, and their labels."""
+    paths, y = load_elpv("mono")
+    rows = np.r_[np.flatnonzero(y == 1)[:60], np.flatnonzero(y == -1)[:30]]
+    return paths[rows], y[rows]
+
+
+@pytest.fixture
+def photographs():
+    """Eight random colour photographs, uint8."""
+    return np.random.default_rng(0).integers(0, 256, size=(8, 40, 48, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def image_folders():
+    """A folder of real data sets in the MVTec layout, which is not part of the project."""
+    root = Path(os.environ.get("SKGAD_IMAGE_FOLDERS", Path(__file__).parents[2] / "shared" / "data"))
+    if not root.is_dir():
+        pytest.skip("no folder of real data sets: set SKGAD_IMAGE_FOLDERS to one in the MVTec layout")
+    return root
+
+
+def _features(kind):
+    paths, y = load_elpv(kind)
+    return DeepFeatureTransformer(LITE0).fit_transform(paths), y

@@ -1,0 +1,63 @@
+"""scikit-learn's own checks on every estimator, and that they really run."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skgad import NPCA, DeepFeatureTransformer, FPRThreshold, FPRThresholdCV, MahalanobisDetector
+
+from .conftest import LITE0
+
+BLOBS_HAVE_NEGATIVES = "the check feeds Gaussian blobs around zero, and a distance below zero is refused"
+
+# Thresholds at 20 %: at 1 % three checks cannot find an outlier among their rows, and fewer than 99 rows are refused.
+ESTIMATORS = [
+    (NPCA(), {}),
+    (NPCA(2, rule="published"), {}),
+    (MahalanobisDetector(fpr=0.2), {}),
+    (MahalanobisDetector("diagonal", fpr=0.2), {}),
+    (
+        FPRThreshold(fpr=0.2, dof=1),
+        {"check_outliers_train": BLOBS_HAVE_NEGATIVES, "check_outliers_fit_predict": BLOBS_HAVE_NEGATIVES},
+    ),
+    (FPRThresholdCV(MahalanobisDetector(), fpr=0.2, cv=3), {}),
+]
+
+
+class ImagesFromRows(TransformerMixin, BaseEstimator):
+    """The image extractor behind a 2-D interface, for scikit-learn's checks: a row becomes a grey image."""
+
+    def fit(self, X, y=None):
+        self.extractor_ = DeepFeatureTransformer(LITE0, levels=[1], image_size=16).fit(self._images(X, reset=True), y)
+        return self
+
+    def transform(self, X):
+        check_is_fitted(self)
+        return self.extractor_.transform(self._images(X, reset=False)).to_numpy()
+
+    def _images(self, X, reset):
+        values = np.arctan(validate_data(self, X, dtype=np.float64, reset=reset)) / np.pi + 0.5
+        return np.repeat(values[:, np.newaxis, :], 4, axis=1)[..., np.newaxis]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+ESTIMATORS.append((ImagesFromRows(), {}))
+
+
+@pytest.mark.parametrize(("estimator", "expected"), ESTIMATORS, ids=lambda value: type(value).__name__)
+def test_scikit_learns_checks(estimator, expected):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the checks provoke warnings of their own; their verdict is what counts here
+        results = check_estimator(estimator, expected_failed_checks=expected, on_fail=None, on_skip=None)
+    failed = {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"}
+    assert failed == {}
+    assert {result["check_name"] for result in results if result["status"] == "xfail"} == set(expected)
+    assert sum(result["status"] == "passed" for result in results) > 30

@@ -1,0 +1,19 @@
+import subprocess
+import sys
+
+import skgad
+
+
+def test_import_is_light():
+    code = """
+import sys
+import skgad, skgad.datasets, skgad.deep
+sys.exit(", ".join({"torch", "timm", "matplotlib", "skimage", "polars"} & sys.modules.keys()) or None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_public_names_are_there_and_documented():
+    for name in skgad.__all__:
+        assert getattr(skgad, name).__doc__

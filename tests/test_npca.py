@@ -1,0 +1,121 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.decomposition import PCA
+
+from skgad import NPCA
+
+
+def draw(n_samples, n_features, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n_samples, n_features)) * np.geomspace(10, 1e-3, n_features)
+
+
+@pytest.mark.parametrize("shape", [(200, 30), (20, 30), (30, 30)])
+@pytest.mark.parametrize("share", [0.3, 0.05, 0.001])
+def test_keeps_what_pca_drops(shape, share):
+    X = draw(*shape)
+    pca = PCA(svd_solver="full").fit(X)
+    rank = min(shape[0] - 1, shape[1])
+    n_kept_by_pca = PCA(n_components=1 - share, svd_solver="full").fit(X).n_components_
+    npca = NPCA(share).fit(X)
+    expected = pca.components_[min(n_kept_by_pca, rank - 1) : rank]
+    assert npca.n_components_ == [len(expected)]
+    np.testing.assert_allclose(np.abs(np.sum(npca.components_[0] * expected, axis=1)), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(
+        npca.explained_variance_, pca.explained_variance_[rank - len(expected) : rank], rtol=1e-6
+    )
+
+
+def test_published_rule_keeps_two_components_more():
+    X = draw(200, 30)
+    for share in (0.3, 0.05, 0.001):
+        complement, published = (NPCA(share, rule=rule).fit(X).n_components_[0] for rule in ("complement", "published"))
+        assert published == complement + 2
+
+
+def test_published_rule_keeps_directions_without_variance():
+    X = draw(10, 30)
+    assert NPCA(1.0, rule="published").fit(X).n_components_ == [10]
+    assert NPCA(1.0).fit(X).n_components_ == [9]
+
+
+@pytest.mark.parametrize("shape", [(200, 30), (20, 30)])
+def test_training_scores_are_uncorrelated_with_the_stated_variances(shape):
+    X = draw(*shape)
+    npca = NPCA(0.1).fit(X)
+    scores = npca.transform(X)
+    covariance = np.cov(scores.T, ddof=1)
+    np.testing.assert_allclose(np.diag(covariance), npca.explained_variance_, rtol=1e-8)
+    np.testing.assert_allclose(covariance, np.diag(npca.explained_variance_), atol=1e-9 * covariance.max())
+
+
+def test_one_and_all():
+    X = draw(200, 5)
+    assert NPCA(1).fit(X).n_components_ == [1]
+    assert NPCA(1.0).fit(X).n_components_ == [5]
+    assert NPCA(1e-12).fit(X).n_components_ == [1]
+
+
+def test_duplicate_and_constant_features_give_no_direction():
+    X = draw(200, 5)
+    redundant = np.column_stack([X, X[:, 0], np.full(200, 7.0)])
+    npca = NPCA(1.0).fit(redundant)
+    assert npca.n_components_ == [5]
+    assert npca.explained_variance_.min() > 1e-8
+
+
+def test_levels_are_fitted_apart():
+    X = draw(100, 12)
+    columns = [f"level{1 + index % 2}__{index:04d}" for index in range(12)]
+    frame = pd.DataFrame(X, columns=columns, index=np.arange(100) + 7)
+    npca = NPCA(2).fit(frame)
+    out = npca.transform(frame)
+    assert npca.levels_ == ["level1", "level2"]
+    assert out.columns.tolist() == ["level1__npca0", "level1__npca1", "level2__npca0", "level2__npca1"]
+    assert out.index.equals(frame.index)
+    for level, columns in (("level1", slice(0, None, 2)), ("level2", slice(1, None, 2))):
+        alone = NPCA(2).fit_transform(X[:, columns])
+        np.testing.assert_allclose(out.filter(like=level), alone, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtype_and_container_are_kept(dtype):
+    X = draw(50, 4).astype(dtype)
+    assert NPCA(2).fit_transform(X).dtype == dtype
+    frame = NPCA(2).fit_transform(pd.DataFrame(X, columns=list("abcd")))
+    assert frame.columns.tolist() == ["npca0", "npca1"]
+    assert set(frame.dtypes) == {np.dtype(dtype)}
+
+
+def test_anomalous_rows_are_left_out():
+    X, outliers = draw(100, 5), draw(10, 5)[:, ::-1]
+    both, y = np.vstack([outliers, X]), np.repeat([-1, 1], [10, 100])
+    np.testing.assert_array_equal(NPCA(2).fit(both, y).components_[0], NPCA(2).fit(X).components_[0])
+
+
+@pytest.mark.parametrize("n_components", [0, -1, 0.0, 1.5, -0.1, True, "all", None, float("nan")])
+def test_bad_n_components_is_refused(n_components):
+    with pytest.raises(ValueError, match="n_components must be"):
+        NPCA(n_components).fit(draw(10, 3))
+
+
+def test_more_components_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="level3 has only 2 components"):
+        NPCA(3).fit(pd.DataFrame(draw(10, 2), columns=["level3__0", "level3__1"]))
+
+
+def test_bad_rule_is_refused():
+    with pytest.raises(ValueError, match="rule must be"):
+        NPCA(rule="other").fit(draw(10, 3))
+
+
+def test_level_without_variance_is_refused_by_name():
+    frame = pd.DataFrame(draw(10, 2), columns=["level1__0", "level2__0"])
+    with pytest.raises(ValueError, match="level2 has no variance"):
+        NPCA().fit(frame.assign(level2__0=3.0))
+
+
+def test_fewer_than_two_normal_rows_are_refused():
+    with pytest.raises(ValueError, match="at least two normal rows"):
+        NPCA().fit(draw(3, 2), [1, -1, -1])
