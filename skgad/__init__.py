@@ -1,6 +1,7 @@
 """skgad: learn from photographs of normal things, find the anomalous ones. A scikit-learn package."""
 
 from ._labels import as_labels
+from ._levelwise import LevelwiseDetector, LevelwiseTransformer
 from ._mahalanobis import MahalanobisDetector
 from ._npca import NPCA
 from ._threshold import FPRThreshold
@@ -14,6 +15,8 @@ __all__ = [
     "DeepFeatureTransformer",
     "FPRThreshold",
     "FPRThresholdCV",
+    "LevelwiseDetector",
+    "LevelwiseTransformer",
     "MahalanobisDetector",
     "as_labels",
 ]

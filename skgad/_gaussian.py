@@ -1,149 +1,166 @@
-r"""Arithmetic of one Gaussian: moments, shrinkage, whitening, distances. NumPy and SciPy only; no estimator lives here.
+r"""One Gaussian: estimated from moments, factorised, and what follows: distances, leave-one-out, quantiles.
 
-A sample enters as its power sums about a pivot :math:`p` (`Moments`); mean, covariance and shrinkage follow from them:
-
-.. math:: d = \tfrac1n \sum_i z_i, \quad S = \tfrac1n \sum_i z_i z_i^\top - d d^\top, \quad z_i = x_i - p
-
-.. math:: \Sigma = (1 - \rho) S + \rho \, \tfrac{\mathrm{tr} S}{D} I
-
-The Mahalanobis distance is a whitening and a norm, :math:`M(x) = \lVert L^{-1} (x - \mu) \rVert` with
-:math:`\Sigma = L L^\top`. No matrix is ever inverted. All of it runs in float64.
+The Mahalanobis distance is a whitening and a norm, :math:`M(x) = \lVert W (x - \mu) \rVert` with
+:math:`W^\top W = \Sigma^{-1}`. No matrix is ever inverted: :math:`W` is applied by a triangular solve, or, where the
+covariance is a few directions on top of a multiple of the identity, through those directions alone (Woodbury). float64.
 """
 
 from fractions import Fraction
-from typing import NamedTuple
+from numbers import Real
 
 import numpy as np
 from scipy import linalg, stats
 
+from ._moments import covariance, ledoit_wolf_shrinkage, oas_shrinkage, varies
 
-class Moments(NamedTuple):
-    """Power sums of ``z = x - pivot`` over a sample: all that the mean, the covariance and its shrinkage need."""
-
-    n_samples: int
-    pivot: np.ndarray  # (n_features,)
-    total: np.ndarray  # sum of z, (n_features,)
-    scatter: np.ndarray  # sum of z zᵀ, (n_features, n_features)
-    cubic: np.ndarray  # sum of ‖z‖² z, (n_features,)
-    quartic: float  # sum of ‖z‖⁴
-
-
-def moments(X, pivot=None):
-    """Return the moments of the rows of `X` about `pivot`, by default about their mean."""
-    X = np.asarray(X, dtype=np.float64)
-    pivot = X.mean(axis=0) if pivot is None else pivot
-    Z = X - pivot
-    squares = np.einsum("ij,ij->i", Z, Z)
-    return Moments(len(Z), pivot, Z.sum(axis=0), Z.T @ Z, squares @ Z, float(squares @ squares))
-
-
-def mean(sample):
-    """Return the mean of a sample from its moments."""
-    return sample.pivot + sample.total / sample.n_samples
-
-
-def empirical_covariance(sample):
-    """Return the covariance with 1/n, as the shrinkage formulas and scikit-learn take it."""
-    shift = sample.total / sample.n_samples
-    return sample.scatter / sample.n_samples - np.outer(shift, shift)
-
-
-def ledoit_wolf_shrinkage(sample, covariance):
-    """Return the shrinkage intensity of Ledoit and Wolf (2004), exactly as from the rows themselves.
-
-    Parameters
-    ----------
-    sample : Moments
-    covariance : ndarray of shape (n_features, n_features)
-        Its empirical covariance, with 1/n.
-
-    Returns
-    -------
-    float
-        In [0, 1].
-    """
-    n_features = len(covariance)
-    norm = np.vdot(covariance, covariance)
-    noise = (_central_quartic(sample) / sample.n_samples - norm) / (sample.n_samples * n_features)
-    signal = norm / n_features - (np.trace(covariance) / n_features) ** 2
-    noise = min(noise, signal)
-    return float(noise / signal) if noise > 0.0 else 0.0
-
-
-def oas_shrinkage(sample, covariance):
-    """Return the shrinkage intensity of the oracle approximating shrinkage of Chen et al. (2010)."""
-    n_features = len(covariance)
-    mean_square = np.vdot(covariance, covariance) / n_features**2
-    squared_mean = (np.trace(covariance) / n_features) ** 2
-    if n_features == 1:
-        return 0.0  # one variance is its own target
-    divisor = (sample.n_samples + 1) * (mean_square - squared_mean / n_features)
-    return float(min((mean_square + squared_mean) / divisor, 1.0)) if divisor > 0 else 1.0
-
-
-def shrink(covariance, shrinkage):
-    """Return the covariance drawn towards the scaled identity: equation (6) of the paper."""
-    shrunk = (1.0 - shrinkage) * covariance
-    shrunk.flat[:: len(shrunk) + 1] += shrinkage * np.trace(covariance) / len(covariance)
-    return shrunk
+_SHRINKAGES = {"ledoit_wolf": ledoit_wolf_shrinkage, "oas": oas_shrinkage, "empirical": lambda sample: 0.0}
+KINDS = (*_SHRINKAGES, "diagonal", "identity")
 
 
 class Gaussian:
-    """A mean and a covariance, factorised.
+    """A mean and a factorised covariance.
 
     Parameters
     ----------
     location : ndarray of shape (n_features,)
-    covariance : ndarray of shape (n_features, n_features) or (n_features,)
-        A vector stands for a diagonal matrix.
+    factor : Cholesky, Diagonal or LowRank
     shrinkage : float or None
-        The intensity that went into `covariance`, to be looked up later.
+        The intensity that went into the covariance.
+    """
+
+    def __init__(self, location, factor, shrinkage=None):
+        self.location = location
+        self.factor = factor
+        self.shrinkage = shrinkage
+
+    @property
+    def covariance(self):
+        """The covariance, of shape (n_features, n_features), or (n_features,) if it is diagonal."""
+        return self.factor.covariance()
+
+    def distances(self, X):
+        """Return the Mahalanobis distance of each row, unsquared: equation (2) of the paper."""
+        return self.factor.norms(X - self.location)
+
+
+class Cholesky:
+    """A covariance given in full. A pickle holds its lower triangle; the factor is rebuilt on loading.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        If the covariance is singular: a direction has no variance beyond rounding.
-
-    Notes
-    -----
-    A pickle holds the lower triangle of the covariance once; the factor is rebuilt on loading.
+        If it is singular: a direction has no variance beyond rounding.
     """
 
-    def __init__(self, location, covariance, shrinkage=None):
-        self.location = location
-        self.covariance = covariance
-        self.shrinkage = shrinkage
-        self._factor = _factor(covariance)
+    def __init__(self, full):
+        self._factor = linalg.cholesky(full, lower=True, check_finite=False)
+        # The square of a pivot is the variance that the features before it leave unexplained. As a share of the
+        # feature's own variance it does not depend on units, and rounding makes it about D·eps where it should be zero.
+        unexplained = np.square(np.diagonal(self._factor)) / np.diagonal(full)
+        if unexplained.min() <= 10 * len(full) * np.finfo(np.float64).eps:
+            raise np.linalg.LinAlgError("A feature is a combination of the others.")
 
-    def distances(self, X):
-        """Return the Mahalanobis distance of each row, unsquared: equation (2) of the paper."""
-        return np.linalg.norm(self.whiten(X), axis=1)
+    def covariance(self):
+        """Return the matrix."""
+        return self._factor @ self._factor.T
 
-    def whiten(self, X):
-        """Return ``L⁻¹ (x - location)`` for each row, of shape (n_samples, n_features)."""
-        centred = np.asarray(X, dtype=np.float64) - self.location
-        if self._factor.ndim == 1:
-            return centred / self._factor
-        return linalg.solve_triangular(self._factor, centred.T, lower=True, check_finite=False).T
+    def norms(self, centred):
+        """Return the norms of the whitened rows."""
+        whitened = linalg.solve_triangular(self._factor, centred.T, lower=True, check_finite=False)
+        return np.sqrt(np.einsum("ij,ij->j", whitened, whitened))
 
     def __getstate__(self):
-        covariance = self.covariance
-        packed = covariance if covariance.ndim == 1 else covariance[np.tril_indices(len(covariance))]
-        return {
-            "location": self.location,
-            "covariance": packed,
-            "diagonal": covariance.ndim == 1,
-            "shrinkage": self.shrinkage,
-        }
+        return {"lower": self._factor[np.tril_indices(len(self._factor))], "size": len(self._factor)}
 
     def __setstate__(self, state):
-        covariance = state["covariance"]
-        if not state["diagonal"]:
-            covariance = _unpack(covariance, len(state["location"]))
-        self.location = state["location"]
-        self.covariance = covariance
-        self.shrinkage = state["shrinkage"]
-        self._factor = _factor(covariance)
+        self._factor = np.zeros((state["size"], state["size"]))
+        self._factor[np.tril_indices(state["size"])] = state["lower"]
+
+
+class Diagonal:
+    """A covariance of independent features."""
+
+    def __init__(self, variances):
+        self._variances = variances
+
+    def covariance(self):
+        """Return the variances."""
+        return self._variances
+
+    def norms(self, centred):
+        """Return the norms of the rows, each feature in units of its standard deviation."""
+        return np.sqrt(np.einsum("ij,ij,j->i", centred, centred, 1.0 / self._variances))
+
+
+class LowRank:
+    """Some directions with a variance of their own, and one variance for all directions perpendicular to them."""
+
+    def __init__(self, axes, variances, floor):
+        self._axes = axes  # orthonormal, one a row
+        self._variances = variances
+        self._floor = floor
+
+    def covariance(self):
+        """Return the matrix."""
+        full = (self._axes.T * (self._variances - self._floor)) @ self._axes
+        full.flat[:: len(full) + 1] += self._floor
+        return full
+
+    def norms(self, centred):
+        """Return the norms of the whitened rows."""
+        along = centred @ self._axes.T
+        rest = centred - along @ self._axes  # not ‖x‖² - ‖along‖²: rounding would be divided by a small floor
+        squares = np.einsum("ij,ij,j->i", along, along, 1.0 / self._variances)
+        return np.sqrt(squares + np.einsum("ij,ij->i", rest, rest) / self._floor)
+
+
+def estimate(sample, kind):
+    """Return the Gaussian of a sample.
+
+    Parameters
+    ----------
+    sample : Moments
+    kind : {"ledoit_wolf", "oas", "empirical", "diagonal", "identity"}
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the covariance is singular.
+    """
+    if kind == "identity":
+        return Gaussian(sample.mean, Diagonal(np.ones(sample.n_features)))
+    if kind == "diagonal":
+        return Gaussian(sample.mean, Diagonal(_variances_to_divide_by(sample)))
+    shrinkage = _SHRINKAGES[kind](sample)
+    return Gaussian(sample.mean, _factorise(sample, 1.0 - shrinkage, shrinkage), shrinkage)
+
+
+def leave_one_out_distances(X, sample, kind):
+    r"""Return the distance of each row of a sample to the Gaussian of the others, in closed form.
+
+    With the shrinkage and its target held fixed, leaving a row out is a rank-one change:
+
+    .. math:: M_{-i}^2 = \Bigl(\tfrac{n}{n-1}\Bigr)^2 \frac{q}{1 - c q}, \quad
+        q = d^\top A^{-1} d, \quad A = (1-\rho) \tfrac{n}{n-1} S + \rho m I, \quad c = (1-\rho) \tfrac{n}{(n-1)^2}
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        All rows of the sample.
+    sample : Moments
+    kind : as in `estimate`
+    """
+    n_samples = sample.n_samples
+    ratio = n_samples / (n_samples - 1)
+    centred = X - sample.mean
+    if kind == "identity":
+        return ratio * np.linalg.norm(centred, axis=1)
+    if kind == "diagonal":
+        squares = centred**2 / (ratio * _variances_to_divide_by(sample))
+        return ratio * np.sqrt(_without_itself(squares, ratio / (n_samples - 1)).sum(axis=1))
+    shrinkage = _SHRINKAGES[kind](sample)
+    squares = _factorise(sample, (1.0 - shrinkage) * ratio, shrinkage).norms(centred) ** 2
+    return ratio * np.sqrt(_without_itself(squares, (1.0 - shrinkage) * ratio / (n_samples - 1)))
 
 
 def chi_quantile(fpr, dof):
@@ -177,47 +194,34 @@ def predictive_fpr(threshold, n_samples, dof):
 
 def check_fpr(fpr):
     """Return `fpr` as the exact fraction that its decimal form says, or raise ValueError unless it is in (0, 1)."""
-    try:
-        share = Fraction(repr(float(fpr)))
-    except (TypeError, ValueError):
-        raise ValueError(f"fpr must be a number in (0, 1), a share of the normal images; got {fpr!r}.") from None
-    if not 0 < share < 1:
-        raise ValueError(f"fpr must lie in (0, 1): it is a share, so 1 % is 0.01; got {fpr!r}.")
-    return share
+    if not isinstance(fpr, Real) or isinstance(fpr, bool) or not 0 < float(fpr) < 1:
+        raise ValueError(f"fpr must lie in (0, 1): it is a share of the normal images, so 1 % is 0.01; got {fpr!r}.")
+    return Fraction(str(fpr))
 
 
-def _central_quartic(sample):
-    """Return the sum of ‖x - mean‖⁴."""
-    shift = sample.total / sample.n_samples
-    square = shift @ shift
-    return (
-        sample.quartic
-        - 4 * shift @ sample.cubic
-        + 2 * square * np.trace(sample.scatter)
-        + 4 * shift @ sample.scatter @ shift
-        - 4 * square * (shift @ sample.total)
-        + sample.n_samples * square**2
-    )
+def _factorise(sample, weight, shrinkage):
+    """Return the factor of ``weight·S + shrinkage·tr(S)/D·I``: equation (6) of the paper."""
+    floor = shrinkage * sample.variances.mean()
+    if sample.rows is not None and floor > 0:
+        return _factorise_rows(sample, weight, floor)
+    full = covariance(sample)
+    full *= weight
+    full.flat[:: len(full) + 1] += floor
+    return Cholesky(full)
 
 
-def _factor(covariance):
-    """Return the lower Cholesky factor, or the standard deviations of a diagonal."""
-    if covariance.ndim == 1:
-        if not np.all(covariance > 0):
-            raise np.linalg.LinAlgError("A feature has no variance.")
-        return np.sqrt(covariance)
-    factor = linalg.cholesky(covariance, lower=True, check_finite=False)
-    # The square of a pivot is the variance that the features before it leave unexplained; as a share of the feature's
-    # own variance it does not depend on units, and rounding makes it about D·eps where it should be zero.
-    unexplained = np.square(np.diagonal(factor)) / np.diagonal(covariance)
-    if unexplained.min() <= 10 * len(factor) * np.finfo(np.float64).eps:
-        raise np.linalg.LinAlgError("A feature is a combination of the others.")
-    return factor
+def _factorise_rows(sample, weight, floor):
+    """Return the same from the few rows themselves, in O(n² D)."""
+    _, singular, axes = linalg.svd(sample.rows, full_matrices=False, check_finite=False)
+    return LowRank(axes, weight * singular**2 / sample.n_samples + floor, floor)
 
 
-def _unpack(triangle, n_features):
-    covariance = np.empty((n_features, n_features))
-    lower = np.tril_indices(n_features)
-    covariance[lower] = triangle
-    covariance.T[lower] = triangle
-    return covariance
+def _without_itself(squares, c):
+    """Return ``q / (1 - c q)``, infinite where a row alone spans its direction."""
+    with np.errstate(divide="ignore"):
+        return squares / np.maximum(1.0 - c * squares, 0.0)
+
+
+def _variances_to_divide_by(sample):
+    """Return the variances, and 1 for a feature that is constant."""
+    return np.where(varies(sample), sample.variances, 1.0)

@@ -5,6 +5,7 @@ Three functions of growing strictness: `as_labels` makes such labels of others, 
 """
 
 import warnings
+from numbers import Real
 
 import numpy as np
 
@@ -35,7 +36,8 @@ def as_labels(y, anomaly=1):
     Raises
     ------
     ValueError
-        If `y` is not one-dimensional, or has missing values.
+        If `y` is not one-dimensional or has missing values, if one of `y` and `anomaly` is text and the other is not,
+        or if `y` holds +1 and -1 already and `anomaly` is 1.
 
     Examples
     --------
@@ -45,11 +47,16 @@ def as_labels(y, anomaly=1):
     >>> as_labels(["good", "crack", "good"], anomaly="crack")
     array([ 1, -1,  1])
     """
-    y = np.asarray(y)
+    y, anomaly = np.asarray(y), np.atleast_1d(list(anomaly) if isinstance(anomaly, (set, frozenset)) else anomaly)
     if y.ndim != 1:
         raise ValueError(f"y must be one-dimensional, got shape {y.shape}.")
-    if np.any(y != y):  # NaN is the only value that differs from itself
+    if any(value is None or value != value for value in y.tolist()):  # NaN is the only value that differs from itself
         raise ValueError("y has missing values; drop those rows or give them a label.")
+    texts = [array.dtype.kind in "US" for array in (y, anomaly)]
+    if y.size and any(texts) and not all(texts) and "O" not in (y.dtype.kind, anomaly.dtype.kind):
+        raise ValueError(f"y holds {y.dtype.name} and anomaly is {anomaly.tolist()}: none could ever be equal.")
+    if _distinct_numbers(y) == {-1.0, 1.0} and anomaly.tolist() == [1]:
+        raise ValueError("y is within {-1, +1} as it is. If its -1 are the anomalies, use it; if its +1 are, use -y.")
     return np.where(np.isin(y, anomaly), -1, 1)
 
 
@@ -118,9 +125,9 @@ def _is_boolean(y):
 
 
 def _distinct_numbers(y):
+    """Return the values of `y` as a set of floats; an empty set unless all of them are numbers."""
     if y.dtype == object:
-        try:
-            y = y.astype(float)
-        except (TypeError, ValueError):
+        if not all(isinstance(value, Real) and not isinstance(value, (bool, np.bool_)) for value in y.flat):
             return set()
+        y = y.astype(float)
     return set(np.unique(y).astype(float).tolist()) if y.dtype.kind in "iuf" else set()

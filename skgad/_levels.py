@@ -23,6 +23,11 @@ def join(level, suffix):
     return f"{level}__{suffix}" if level else suffix
 
 
+def level_number(level):
+    """Return the number of a level from its name: 7 for ``level7`` and ``left__level7``."""
+    return int(level.rsplit("level", 1)[1])
+
+
 def group_columns(names, n_features):
     """Return the columns of each level.
 

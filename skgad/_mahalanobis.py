@@ -4,13 +4,21 @@ import re
 
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin, clone
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from . import _gaussian as gaussian
-from ._labels import normal_rows
-from ._levels import frame, group_columns, join
+from ._columns import all_or_nothing, read_columns, read_normal_rows
+from ._gaussian import (
+    KINDS,
+    Cholesky,
+    Gaussian,
+    check_fpr,
+    chi_quantile,
+    estimate,
+    leave_one_out_distances,
+)
+from ._levels import frame, join
+from ._moments import merge, moments, remove, varies
 
-_COVARIANCES = ("ledoit_wolf", "oas", "empirical", "diagonal", "identity")
 _NPCA_COLUMN = re.compile(r"(?:^|__)npca\d+$")
 
 
@@ -37,6 +45,8 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         For each level the covariance, of shape (D, D); of shape (D,) for "diagonal" and "identity".
     shrinkage_ : list of float or None
         For each level the shrinkage intensity; None where there is none.
+    n_samples_seen_ : int
+        The number of normal rows that were learnt, and not forgotten.
     offset_ : float
         ``decision_function = score_samples - offset_``: minus the sum of the levels' chi-square quantiles.
     n_features_in_ : int
@@ -52,7 +62,13 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
     Notes
     -----
     A distance here is never squared. The covariance has 1/n. Each level costs O(n D² + D³) to fit and O(D²) a row to
-    score. The factors are rebuilt on loading: a pickle holds the lower triangle of each covariance, once.
+    score; with few rows for many features, ``2 n <= D``, and shrinkage, O(n² D) and O(n D). A pickle holds one
+    symmetric matrix a level, as its lower triangle, or those few rows; factors are rebuilt on loading.
+
+    *Streaming is exact.* The detector keeps moments up to the fourth order, so that `partial_fit`, `merge` and `forget`
+    give what a fit on the union or the difference gives, shrinkage included. A factor is computed when it is needed, at
+    the first score after an update. With `NPCA` in front, go through the stream twice: ``npca.partial_fit(batch)`` for
+    all batches, then ``detector.partial_fit(npca.transform(batch))``.
 
     With "identity" the law of the distance has a free scale: ``offset_`` takes it from the mean variance. With
     "diagonal" a feature that is constant over the normal rows counts in its own unit, as behind
@@ -82,6 +98,7 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         self.covariance = covariance
         self.fpr = fpr
 
+    @all_or_nothing
     def fit(self, X, y=None):
         """Estimate the Gaussian of each level.
 
@@ -99,25 +116,147 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, fewer than two normal rows are left, a level's covariance is singular, or
-            some columns carry a level and others do not.
+            If a parameter is out of range, fewer than two normal rows are left, a level's covariance is singular (with
+            "ledoit_wolf" for two rows, which show no noise to shrink by), or some columns carry a level and others do
+            not. The detector is what it was before.
         """
-        gaussian.check_fpr(self.fpr)
-        self._check_covariance()
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        groups = group_columns(getattr(self, "feature_names_in_", None), X.shape[1])
-        rows = normal_rows(y, len(X))
-        X = X if rows is None else X[rows]
-        if len(X) < 2:
-            raise ValueError(f"MahalanobisDetector needs at least two normal rows; y leaves n_samples = {len(X)}.")
-        _refuse_constant_levels(X, groups)
-        gaussians = [self._fit_level(level, X[:, columns]) for level, columns in groups.items()]
-        threshold = sum(self._chi_threshold(X[:, columns]) for columns in groups.values())
-        self.levels_ = list(groups)
-        self.offset_ = -float(threshold)
-        self._gaussians = gaussians
-        self._distance_names = self._name_distances(groups)
+        self._check_parameters()
+        X, groups = read_normal_rows(self, X, y, reset=True, at_least=2)
+        samples = gaussians = None
+        if isinstance(self.covariance, str):
+            samples = [moments(X[:, columns], diagonal=self._is_diagonal()) for columns in groups.values()]
+            gaussians = self._estimate(samples, groups)
+        else:
+            gaussians = [self._fit_estimator(level, X[:, columns]) for level, columns in groups.items()]
+        self._groups = groups
+        self._keep(samples, gaussians, len(X))
         return self
+
+    @all_or_nothing
+    def partial_fit(self, X, y=None):
+        """Learn more rows: the result is that of a fit on all rows so far.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            One row is enough; scoring needs two in all, and an empirical covariance more than features.
+        y : array-like of shape (n_samples,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit`; and if ``covariance`` is an estimator, which has no moments to be updated.
+        """
+        self._check_parameters()
+        self._check_streams()
+        first = not hasattr(self, "_samples")
+        X, groups = read_normal_rows(self, X, y, reset=first)
+        batch = [moments(X[:, columns], diagonal=self._is_diagonal()) for columns in groups.values()]
+        if not first:
+            batch = [merge(seen, new) for seen, new in zip(self._samples, batch, strict=True)]
+        self._groups = groups
+        self._keep(batch, None, batch[0].n_samples)
+        return self
+
+    def merge(self, other):
+        """Learn all that another detector has learnt: the result is that of a fit on the rows of both.
+
+        Parameters
+        ----------
+        other : MahalanobisDetector
+            Fitted on the same columns with a ``covariance`` of the same form. It is left as it is.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the two do not fit together; neither is changed.
+        """
+        check_is_fitted(self)
+        check_is_fitted(other)
+        self._check_streams()
+        other._check_streams()
+        names, others = (getattr(one, "feature_names_in_", np.array([])) for one in (self, other))
+        if self.n_features_in_ != other.n_features_in_ or not np.array_equal(names, others):
+            raise ValueError(
+                f"The detectors were fitted on different columns ({self.n_features_in_} and {other.n_features_in_}, or "
+                "with other names); only Gaussians of the same features can be merged."
+            )
+        samples = [merge(one, two) for one, two in zip(self._samples, other._samples, strict=True)]
+        self._keep(samples, None, samples[0].n_samples)
+        return self
+
+    def forget(self, X, y=None):
+        """Unlearn rows that were learnt before: the result is that of a fit without them.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Rows that `fit`, `partial_fit` or `merge` learnt. Rows that never were learnt cannot be told in general.
+        y : array-like of shape (n_samples,), default=None
+            As in `fit`: rows at -1 were not learnt, and are not forgotten.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If fewer than two rows would be left, or a variance would be negative, which shows that these rows were
+            never learnt. The detector is unchanged then.
+        """
+        check_is_fitted(self)
+        self._check_streams()
+        X, groups = read_normal_rows(self, X, y, reset=False)
+        samples = [
+            remove(sample, moments(X[:, columns], diagonal=self._is_diagonal()))
+            for sample, columns in zip(self._samples, groups.values(), strict=True)
+        ]
+        self._keep(samples, None, samples[0].n_samples)
+        return self
+
+    def leave_one_out_scores(self, X):
+        """Return the score of each training row by a detector that has not seen it, in closed form.
+
+        Sorted, they show suspicious images in a training set: an image that is in the fit pulls the Gaussian towards
+        itself, so that its plain score looks better than it should.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples_seen_, n_features)
+            All rows that were learnt, and no others, in any order.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Higher is more normal. The shrinkage intensity and its target are held fixed; minus infinity where the
+            covariance of the others is singular.
+
+        Raises
+        ------
+        ValueError
+            If `X` has another number of rows, or ``covariance`` is an estimator.
+        """
+        check_is_fitted(self)
+        self._check_streams()
+        X, groups = read_columns(self, X, reset=False)
+        if len(X) != self.n_samples_seen_:
+            raise ValueError(
+                f"leave_one_out_scores takes the {self.n_samples_seen_} rows that were learnt; got {len(X)} rows."
+            )
+        return -sum(
+            leave_one_out_distances(X[:, columns], sample, self.covariance)
+            for sample, columns in zip(self._samples, groups.values(), strict=True)
+        )
 
     def transform(self, X):
         """Return the distance of each row to each level's Gaussian.
@@ -128,13 +267,13 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        pandas.DataFrame of shape (n_samples, n_levels)
-            Distances, unsquared. The column's name says what they follow on Gaussian data: ``level7__chi112``, the chi
-            law with 112 degrees of freedom; ``level7__npca_chi112`` behind `NPCA`; ``level7__dist112``, no such claim
-            ("diagonal", "identity"); ``chi112`` for columns without a level.
+        frame of shape (n_samples, n_levels)
+            pandas, or polars where `X` is. Distances, unsquared. The column's name says what they follow on Gaussian
+            data: ``level7__chi112``, the chi law with 112 degrees of freedom; ``level7__npca_chi112`` behind `NPCA`;
+            ``level7__dist112``, no such claim ("diagonal", "identity"); ``chi112`` for columns without a level.
         """
         check_is_fitted(self)
-        return frame(self._distances(X), self._distance_names, like=X)
+        return frame(self._distances(X), self.get_feature_names_out(), like=X)
 
     def score_samples(self, X):
         """Return minus the sum of the distances: higher is more normal. Shape (n_samples,)."""
@@ -160,52 +299,104 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
 
     @property
     def location_(self):
-        return [one.location for one in self._gaussians]
+        return [one.location for one in self._factorised()]
 
     @property
     def covariance_(self):
-        return [one.covariance for one in self._gaussians]
+        return [one.covariance for one in self._factorised()]
 
     @property
     def shrinkage_(self):
-        return [one.shrinkage for one in self._gaussians]
+        return [one.shrinkage for one in self._factorised()]
 
     def _distances(self, X):
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        groups = group_columns(getattr(self, "feature_names_in_", None), X.shape[1])
+        X, groups = read_columns(self, X, reset=False)
+        gaussians = self._factorised()
         return np.column_stack(
-            [one.distances(X[:, columns]) for one, columns in zip(self._gaussians, groups.values(), strict=True)]
+            [one.distances(X[:, columns]) for one, columns in zip(gaussians, groups.values(), strict=True)]
         )
 
-    def _fit_level(self, level, X):
+    def _keep(self, samples, gaussians, n_samples):
+        """Set all that a fit sets; `gaussians` are None where they wait until they are needed."""
+        self._samples = samples
+        self._gaussians = gaussians
+        self._distance_names = self._name_distances()
+        self.levels_ = list(self._groups)
+        self.n_samples_seen_ = n_samples
+        self.offset_ = -float(sum(self._chi_threshold(index) for index in range(len(self.levels_))))
+
+    def _factorised(self):
+        if self._gaussians is None:
+            self._gaussians = self._estimate(self._samples, self._groups)
+        return self._gaussians
+
+    def _estimate(self, samples, groups):
+        gaussians = []
+        for sample, level in zip(samples, groups, strict=True):
+            _refuse_constant(sample, level)
+            try:
+                gaussians.append(estimate(sample, self.covariance))
+            except np.linalg.LinAlgError as error:
+                raise ValueError(_explain_singular(sample, level, self.covariance)) from error
+        return gaussians
+
+    def _fit_estimator(self, level, X):
+        X = X.astype(np.float64)
+        estimator = clone(self.covariance).fit(X)
+        if not hasattr(estimator, "covariance_"):
+            raise ValueError(f"covariance={self.covariance!r} has no covariance_ after fit; it must estimate one.")
+        location = getattr(estimator, "location_", X.mean(axis=0))
         try:
-            return _fit_gaussian(self.covariance, X)
+            return Gaussian(location, Cholesky(estimator.covariance_), getattr(estimator, "shrinkage_", None))
         except np.linalg.LinAlgError as error:
-            raise ValueError(_explain_singular(level or "the data", X, self.covariance)) from error
+            raise ValueError(f"The covariance of {level or 'the data'} by {self.covariance!r} is singular.") from error
 
-    def _chi_threshold(self, X):
-        scale = np.sqrt(X.var(axis=0, dtype=np.float64).mean()) if self._covariance_is("identity") else 1.0
-        return scale * gaussian.chi_quantile(self.fpr, X.shape[1])
+    def _chi_threshold(self, index):
+        scale, n_features = 1.0, np.arange(self.n_features_in_)[list(self._groups.values())[index]].size
+        if self._covariance_is("identity"):
+            scale = np.sqrt(self._samples[index].variances.mean())
+        return scale * chi_quantile(self.fpr, n_features)
 
-    def _name_distances(self, groups):
+    def _name_distances(self):
         names = getattr(self, "feature_names_in_", None)
         claim = "dist" if self._covariance_is("diagonal", "identity") else "chi"
         result = []
-        for level, columns in groups.items():
-            reduced = names is not None and all(_NPCA_COLUMN.search(name) for name in names[columns])
-            n_features = len(range(self.n_features_in_)[columns]) if isinstance(columns, slice) else len(columns)
-            result.append(join(level, f"{'npca_' if reduced and claim == 'chi' else ''}{claim}{n_features}"))
+        for level, columns in self._groups.items():
+            behind_npca = names is not None and all(_NPCA_COLUMN.search(name) for name in names[columns])
+            prefix = "npca_" if behind_npca and claim == "chi" else ""
+            result.append(join(level, f"{prefix}{claim}{np.arange(self.n_features_in_)[columns].size}"))
         return result
 
     def _covariance_is(self, *kinds):
         return isinstance(self.covariance, str) and self.covariance in kinds
 
-    def _check_covariance(self):
-        if not self._covariance_is(*_COVARIANCES) and not hasattr(self.covariance, "fit"):
+    def _is_diagonal(self):
+        return self._covariance_is("diagonal", "identity")
+
+    def _check_parameters(self):
+        check_fpr(self.fpr)
+        if not self._covariance_is(*KINDS) and not hasattr(self.covariance, "fit"):
             raise ValueError(
-                f"covariance must be one of {', '.join(map(repr, _COVARIANCES))}, or an estimator with covariance_ "
-                f"after fit; got {self.covariance!r}."
+                f"covariance must be one of {', '.join(map(repr, KINDS))}, or an estimator with covariance_ after fit; "
+                f"got {self.covariance!r}."
             )
+
+    def _check_streams(self):
+        """Raise ValueError unless there are moments to be updated, of the form that `covariance` needs."""
+        if not isinstance(self.covariance, str) or getattr(self, "_samples", ()) is None:
+            raise ValueError(f"covariance={self.covariance!r} keeps no moments; only {', '.join(KINDS)} do. Fit anew.")
+        sample = getattr(self, "_samples", [None])[0]
+        only_variances = sample is not None and sample.scatter is not None and sample.scatter.ndim == 1
+        if sample is not None and only_variances != self._is_diagonal():
+            raise ValueError(
+                f"covariance={self.covariance!r} was set after the fit, and needs other moments. Fit anew."
+            )
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if state.get("_samples") is not None:
+            state["_gaussians"] = None  # a factor is as large as what it is computed from
+        return state
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -213,43 +404,24 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
-def _fit_gaussian(covariance, X):
-    """Return the Gaussian of one level's rows."""
-    if not isinstance(covariance, str):
-        estimator = clone(covariance).fit(X)
-        location = getattr(estimator, "location_", None)
-        location = X.mean(axis=0, dtype=np.float64) if location is None else location
-        return gaussian.Gaussian(location, np.array(estimator.covariance_), getattr(estimator, "shrinkage_", None))
-    if covariance == "identity":
-        return gaussian.Gaussian(X.mean(axis=0, dtype=np.float64), np.ones(X.shape[1]))
-    if covariance == "diagonal":
-        variances = np.where(np.ptp(X, axis=0) > 0, X.var(axis=0, dtype=np.float64), 1.0)
-        return gaussian.Gaussian(X.mean(axis=0, dtype=np.float64), variances)
-    sample = gaussian.moments(X)
-    empirical = gaussian.empirical_covariance(sample)
-    if covariance == "empirical":
-        return gaussian.Gaussian(gaussian.mean(sample), empirical)
-    intensity = gaussian.ledoit_wolf_shrinkage if covariance == "ledoit_wolf" else gaussian.oas_shrinkage
-    shrinkage = intensity(sample, empirical)
-    return gaussian.Gaussian(gaussian.mean(sample), gaussian.shrink(empirical, shrinkage), shrinkage)
+def _refuse_constant(sample, level):
+    level = level or "the data"
+    if sample.n_samples < 2:
+        raise ValueError(f"One normal row does not make a Gaussian of {level}: n_samples = 1, at least two are needed.")
+    if not varies(sample).any():
+        raise ValueError(
+            f"All features of {level} are constant over the {sample.n_samples} normal rows: there is nothing to learn "
+            "from. Are these images all the same?"
+        )
 
 
-def _refuse_constant_levels(X, groups):
-    for level, columns in groups.items():
-        if not np.ptp(X[:, columns], axis=0).any():
-            raise ValueError(
-                f"All features of {level or 'the data'} are constant over the {len(X)} normal rows: there is nothing "
-                "to learn from. Are these images all the same?"
-            )
-
-
-def _explain_singular(level, X, covariance):
-    n_samples, n_features = X.shape
-    constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
-    reason = f"{n_samples} normal rows of {n_features} features"
+def _explain_singular(sample, level, covariance):
+    constant = np.flatnonzero(~varies(sample))
+    reason = f"{sample.n_samples} normal rows of {sample.n_features} features"
     if len(constant):
-        reason += f", of which {len(constant)} are constant (the first is number {constant[0]} of the level)"
+        reason += f", of which {len(constant)} are constant (the first is column {constant[0]} of the level, from 0)"
+    remedy = "'oas'" if covariance == "ledoit_wolf" else "'ledoit_wolf'"
     return (
-        f"The covariance of {level} is singular with covariance={covariance!r}: {reason}. "
-        "Use covariance='ledoit_wolf', put NPCA in front, drop constant features, or give more images."
+        f"The covariance of {level or 'the data'} is singular with covariance={covariance!r}: {reason}. "
+        f"Give more, and more different, images; or use covariance={remedy}, NPCA in front, or no constant features."
     )

@@ -4,13 +4,16 @@ The paper's finding: the directions that carry the last percent of the variance 
 the anomalies apart (section IV-A, Table III).
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import linalg
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, check_memory
 
-from ._labels import normal_rows
-from ._levels import frame_like, group_columns, join
+from ._columns import all_or_nothing, read_columns, read_normal_rows
+from ._levels import frame_like, join
+from ._moments import covariance, merge, moments, varies
 
 _RULES = ("complement", "published")
 
@@ -25,21 +28,27 @@ class NPCA(TransformerMixin, BaseEstimator):
         keeps those that ``PCA(n_components=1 - n_components)`` drops; 1.0 keeps all. An int is their number. At least
         one component is kept.
     rule : {"complement", "published"}, default="complement"
-        "published" keeps two components more than "complement", and directions without variance too, as the
-        published tables did; it is there to reproduce them.
+        "published" keeps two components more than "complement" where there are so many, and directions without
+        variance too, as the published tables did; it is there to reproduce them. Those directions are exact after
+        `fit`, which then takes a singular value decomposition of the rows, and rounding after `partial_fit`.
+    memory : str or object with the joblib.Memory interface, default=None
+        Where to keep the eigendecompositions. A search over `n_components` then decomposes each level of each fold
+        once, not once a ratio.
 
     Attributes
     ----------
     levels_ : list of str
         The levels found in the column names, ``[""]`` for columns without one.
-    mean_ : ndarray of shape (n_features_in_,)
-        The mean of the normal rows.
+    mean_ : list of ndarray of shape (n_features_of_the_level,)
+        For each level the mean of the normal rows.
     components_ : list of ndarray of shape (n_kept, n_features_of_the_level)
         For each level the kept axes, by decreasing variance.
     n_components_ : list of int
         For each level the number of components kept.
-    explained_variance_ : ndarray of shape (sum of n_components_,)
-        The variance (with 1/(n-1)) of the normal rows along each kept component.
+    explained_variance_ : list of ndarray of shape (n_kept,)
+        For each level the variance (with 1/(n-1)) of the normal rows along each kept component.
+    n_samples_seen_ : int
+        The number of normal rows that were learnt.
     n_features_in_ : int
         Number of columns seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -56,7 +65,10 @@ class NPCA(TransformerMixin, BaseEstimator):
     under "complement": on eleven real data sets that gave a mean AUROC of 91.9 %, against 89.8 % with them kept.
 
     The output keeps the container and the floating type of the input. One level of D features costs an
-    eigendecomposition, O(n D² + D³), or O(n² D) where n <= D.
+    eigendecomposition, O(n D² + D³), or O(n² D) where 2 n <= D.
+
+    *Streaming*: after `partial_fit` over batches the components are those of a fit on all rows. `fit` keeps no moments,
+    which would put the whole covariance into every pickle; a stream starts with `partial_fit`.
 
     References
     ----------
@@ -68,14 +80,16 @@ class NPCA(TransformerMixin, BaseEstimator):
     >>> import numpy as np
     >>> from skgad import NPCA
     >>> X = np.random.default_rng(0).normal(size=(100, 3)) * [10.0, 1.0, 0.1]
-    >>> NPCA(n_components=2).fit(X).explained_variance_.round(2)
+    >>> NPCA(n_components=2).fit(X).explained_variance_[0].round(2)
     array([1.02, 0.01])
     """
 
-    def __init__(self, n_components=0.01, *, rule="complement"):
+    def __init__(self, n_components=0.01, *, rule="complement", memory=None):
         self.n_components = n_components
         self.rule = rule
+        self.memory = memory
 
+    @all_or_nothing
     def fit(self, X, y=None):
         """Find the directions of least variance.
 
@@ -97,19 +111,44 @@ class NPCA(TransformerMixin, BaseEstimator):
             normal rows are left, or some columns carry a level and others do not.
         """
         _check_parameters(self.n_components, self.rule)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        groups = group_columns(getattr(self, "feature_names_in_", None), X.shape[1])
-        rows = normal_rows(y, len(X))
-        X = X if rows is None else X[rows]
-        if len(X) < 2:
-            raise ValueError(f"NPCA needs at least two normal rows; y leaves n_samples = {len(X)}.")
-        mean = X.mean(axis=0, dtype=np.float64)
-        kept = {level: self._fit_level(level, X[:, columns] - mean[columns]) for level, columns in groups.items()}
-        self.levels_ = list(kept)
-        self.mean_ = mean
-        self.explained_variance_ = np.concatenate([variances for variances, _ in kept.values()])
-        self.components_ = [components for _, components in kept.values()]
-        self.n_components_ = [len(components) for components in self.components_]
+        X, groups = read_normal_rows(self, X, y, reset=True, at_least=2)
+        decompose = check_memory(self.memory).cache(_decompose_rows)
+        exact = self.rule == "published"
+        self._learn({level: decompose(X[:, columns], exact) for level, columns in groups.items()}, groups, len(X))
+        self._samples = None
+        return self
+
+    @all_or_nothing
+    def partial_fit(self, X, y=None):
+        """Learn more rows: the components become those of a fit on all rows so far.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            At least two rows in the first call.
+        y : array-like of shape (n_samples,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit`; and after a `fit`, which keeps no moments to go on from.
+        """
+        _check_parameters(self.n_components, self.rule)
+        seen = getattr(self, "_samples", ())
+        if seen is None:
+            raise ValueError("fit keeps no moments to go on from; start the stream with partial_fit, on a new NPCA.")
+        X, groups = read_normal_rows(self, X, y, reset=not seen, at_least=1 if seen else 2)
+        samples = [moments(X[:, columns]) for columns in groups.values()]
+        if seen:
+            samples = [merge(old, new) for old, new in zip(seen, samples, strict=True)]
+        decomposed = {level: _decompose(sample) for level, sample in zip(groups, samples, strict=True)}
+        self._learn(decomposed, groups, samples[0].n_samples)
+        self._samples = samples
         return self
 
     def transform(self, X):
@@ -125,37 +164,43 @@ class NPCA(TransformerMixin, BaseEstimator):
             In the container of `X`; columns ``level7__npca0``, ..., by decreasing variance within the level.
         """
         check_is_fitted(self)
-        values = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        groups = group_columns(getattr(self, "feature_names_in_", None), values.shape[1])
+        values, groups = read_columns(self, X, reset=False)
         projected = [
-            (values[:, columns] - self.mean_[columns]) @ components.T
-            for columns, components in zip(groups.values(), self.components_, strict=True)
+            (values[:, columns] - mean) @ components.T
+            for columns, mean, components in zip(groups.values(), self.mean_, self.components_, strict=True)
         ]
         return frame_like(np.hstack(projected).astype(values.dtype, copy=False), self.get_feature_names_out(), X)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the output columns: ``level7__npca0``, or ``npca0`` without levels."""
         check_is_fitted(self)
-        return np.asarray(
-            [
-                join(level, f"npca{index}")
-                for level, count in zip(self.levels_, self.n_components_, strict=True)
-                for index in range(count)
-            ],
-            dtype=object,
-        )
+        return self._names_out
 
-    def _fit_level(self, level, centred):
-        variances, axes = _principal_axes(centred)
-        name = level or "The data"
+    def _learn(self, decomposed, groups, n_samples):
+        """Set all that a fit sets, from the mean, variances and axes of each level."""
+        kept = [self._keep(level, variances, axes, n_samples) for level, (_, variances, axes) in decomposed.items()]
+        self._groups = groups
+        self.levels_ = list(groups)
+        self.n_samples_seen_ = n_samples
+        self.mean_ = [mean for mean, _, _ in decomposed.values()]
+        self.explained_variance_ = [variances for variances, _ in kept]
+        self.components_ = [axes for _, axes in kept]
+        self.n_components_ = [len(axes) for axes in self.components_]
+        counts = zip(self.levels_, self.n_components_, strict=True)
+        names = [join(level, f"npca{index}") for level, count in counts for index in range(count)]
+        self._names_out = np.asarray(names, dtype=object)
+
+    def _keep(self, level, variances, axes, n_samples):
+        """Return the variances and axes that are kept of a level."""
+        name = level or "the data"
         if not variances[0] > 0:
-            raise ValueError(f"{name} has no variance: all normal rows are equal, so there is no direction to keep.")
+            raise ValueError(f"There is no variance in {name}: all normal rows are equal, so there is nothing to keep.")
+        rank = min(n_samples, axes.shape[1])
         if self.rule == "complement":
-            tolerance = max(centred.shape) * np.finfo(np.float64).eps
+            tolerance = max(n_samples, axes.shape[1]) * np.finfo(np.float64).eps
             rank = int(np.count_nonzero(variances > tolerance * variances[0]))
-            variances, axes = variances[:rank], axes[:rank]
-        first = self._first_kept(name, variances)
-        return variances[first:], axes[first:]
+        first = self._first_kept(name, variances[:rank])
+        return variances[first:rank], axes[first:rank].copy()
 
     def _first_kept(self, name, variances):
         """Return the index of the first kept component, of variances in decreasing order."""
@@ -181,17 +226,32 @@ class NPCA(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _principal_axes(centred):
-    """Return the variances (with 1/(n-1)), decreasing, and the axes, one a row, of min(n, D) components."""
-    n_samples, n_features = centred.shape
-    if n_samples > n_features:
-        variances, axes = linalg.eigh(centred.T @ centred / (n_samples - 1), driver="evd", check_finite=False)
-        variances, axes = np.maximum(variances[::-1], 0.0), axes.T[::-1]
+def _decompose_rows(X, exact):
+    """Return the mean, the variances (with 1/(n-1), decreasing) and the axes, one a row, of the rows of `X`.
+
+    Directions with next to no variance are rounding in an eigendecomposition of the covariance, and exact in a singular
+    value decomposition of the rows, which takes several times as long.
+    """
+    sample = moments(X)
+    if exact and sample.rows is None:
+        sample = replace(sample, rows=X - sample.mean, scatter=None)
+    return _decompose(sample)
+
+
+def _decompose(sample):
+    """Return the same from moments."""
+    freedom = sample.n_samples - 1
+    if sample.rows is not None:
+        _, singular, axes = linalg.svd(sample.rows, full_matrices=False, check_finite=False)
+        variances = singular**2 / freedom
     else:
-        _, singular, axes = linalg.svd(centred, full_matrices=False, check_finite=False)
-        variances = singular**2 / (n_samples - 1)
+        scaled = covariance(sample) * (sample.n_samples / freedom)
+        variances, axes = linalg.eigh(scaled, driver="evd", overwrite_a=True, check_finite=False)
+        variances, axes = np.maximum(variances[::-1], 0.0), axes.T[::-1]
+    if not varies(sample).any():
+        variances = np.zeros_like(variances)  # the mean of a constant may be off by a rounding
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, np.newaxis], axis=1)
-    return variances, np.where(largest < 0, -axes, axes)
+    return sample.mean, variances, np.where(largest < 0, -axes, axes)
 
 
 def _check_parameters(n_components, rule):

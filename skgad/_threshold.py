@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._columns import all_or_nothing
 from ._gaussian import check_fpr, chi_quantile, predictive_fpr
 from ._labels import normal_rows
 from .exceptions import WorkingPointWarning
@@ -74,6 +75,7 @@ class FPRThreshold(OutlierMixin, BaseEstimator):
         self.fpr = fpr
         self.dof = dof
 
+    @all_or_nothing
     def fit(self, X, y=None):
         """Set the threshold.
 
@@ -165,7 +167,7 @@ class FPRThreshold(OutlierMixin, BaseEstimator):
 
 def _broadcast_dof(dof, n_levels):
     values = np.asarray(dof)
-    if values.ndim > 1 or values.dtype.kind not in "iu" or values.min() < 1 or values.size not in (1, n_levels):
+    if values.ndim > 1 or values.dtype.kind not in "iu" or values.size not in (1, n_levels) or values.min() < 1:
         raise ValueError(f"dof must be a positive int, or one for each of the {n_levels} columns; got {dof!r}.")
     return np.broadcast_to(values, n_levels).copy()
 

@@ -27,7 +27,8 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     fpr : float in (0, 1), default=0.01
         The false-positive rate: the share of normal images that may be called anomalous.
     cv : int, splitter or iterable, default=20
-        The folds, as in scikit-learn. An int makes that many contiguous folds without shuffling; for images in an
+        The folds, as in scikit-learn; an iterable counts positions among the normal images. An int makes that many
+        contiguous folds without shuffling; for images in an
         order that matters (kinds one after the other), pass ``KFold(20, shuffle=True, random_state=0)``. Each fold
         model sees fewer images than the final one: few folds are conservative.
 
@@ -72,7 +73,7 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     >>> rng = np.random.default_rng(0)
     >>> X, new = rng.normal(size=(1000, 20)), rng.normal(size=(10_000, 20))
     >>> detector = FPRThresholdCV(make_pipeline(NPCA(0.5), MahalanobisDetector()), fpr=0.05).fit(X)
-    >>> round(float((detector.predict(new) == -1).mean()), 2)
+    >>> round(float((detector.predict(new) == -1).mean()), 2)  # over such draws of X: 0.05, give or take 0.01
     0.06
     """
 
@@ -110,6 +111,8 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         rows = normal_rows(y, n_samples)
         X = X if rows is None else _safe_indexing(X, rows)
         n_normals = n_samples if rows is None else len(rows)
+        if n_samples == 0:
+            raise ValueError("X is empty: n_samples = 0, a minimum of 1 is required.")
         rank = math.floor((n_normals + 1) * share)
         if rank < 1:
             raise ValueError(
@@ -118,7 +121,7 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
                 f"{math.ceil(1 / share) - 1} images."
             )
         scores = self._score_out_of_fold(X, n_normals)
-        estimator = clone(self.estimator).fit(X)
+        estimator = clone(self.estimator).fit(X, None)
         self.out_of_fold_scores_ = scores
         self.offset_ = float(np.partition(scores, rank - 1)[rank - 1])
         self.estimator_ = estimator
@@ -156,7 +159,8 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         scores = np.full(n_normals, np.nan)
         seen = np.zeros(n_normals, dtype=int)
         for train, test in splitter.split(X):
-            fold = clone(self.estimator).fit(_safe_indexing(X, train))
+            _check_fold(train, test, n_normals)
+            fold = clone(self.estimator).fit(_safe_indexing(X, train), None)
             scores[test] = _scores(fold, _safe_indexing(X, test))
             seen[test] += 1
         if not (seen == 1).all():
@@ -175,6 +179,15 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
+
+
+def _check_fold(train, test, n_normals):
+    if max(np.max(train), np.max(test)) >= n_normals:
+        raise ValueError(f"cv gives positions beyond the {n_normals} normal images; rows at -1 are left out before it.")
+    if np.intersect1d(train, test).size:
+        raise ValueError(
+            "cv gives folds whose training and test images overlap; these scores would not be out of fold."
+        )
 
 
 def _check_scores(estimator):

@@ -1,6 +1,8 @@
 import pytest
+import timm
+import torch
 
-from skgad.deep._backbones import find_backbone, resolve_name
+from skgad.deep._backbones import find_backbone, resolve_name, stages
 
 # Input size and widths of the nine levels of EfficientNet, from the architecture's paper (width coefficients).
 EFFICIENTNETS = {
@@ -58,6 +60,29 @@ def test_lite_wants_its_own_normalisation(size, name):
     assert backbone.std == (128 / 255,) * 3
 
 
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_b0", "resnet18"])
+def test_levels_are_where_the_papers_have_them(name):
+    model = timm.create_model(name).eval()
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        if name == "resnet18":
+            expected = [model.maxpool(model.act1(model.bn1(model.conv1(x))))]
+            for layer in (model.layer1, model.layer2, model.layer3, model.layer4):
+                expected.append(layer(expected[-1]))
+            assert all((level >= 0).all() for level in expected)  # all after a ReLU
+        else:
+            expected = [model.bn1(model.conv_stem(x))]
+            for block in model.blocks:
+                expected.append(block(expected[-1]))
+            expected.append(model.bn2(model.conv_head(expected[-1])))
+            assert all((level >= -0.3).all() for level in (expected[0], expected[-1]))  # ReLU6 >= 0, Swish >= -0.28
+            assert name != "tf_efficientnet_lite0" or all((level < 0).any() for level in expected[1:-1])  # linear
+        got = x
+        for (_, stage), level in zip(stages(name, model), expected, strict=True):
+            got = stage(got)
+            torch.testing.assert_close(got, level)
+
+
 def test_unknown_backbone_names_close_ones():
     with pytest.raises(ValueError, match=r"Unknown backbone 'resnett18'.*'resnet18'.*tf_efficientnet_b0"):
         find_backbone("resnett18")
@@ -76,3 +101,5 @@ def test_backbone_without_known_levels_is_refused():
 def test_a_bare_module_is_refused_with_the_reason():
     with pytest.raises(ValueError, match="copied by clone"):
         find_backbone(object())
+    with pytest.raises(ValueError, match="timm name"):
+        find_backbone(["resnet18"])

@@ -5,19 +5,35 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.svm import OneClassSVM
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skgad import NPCA, DeepFeatureTransformer, FPRThreshold, FPRThresholdCV, MahalanobisDetector
+from skgad import (
+    NPCA,
+    DeepFeatureTransformer,
+    FPRThreshold,
+    FPRThresholdCV,
+    LevelwiseDetector,
+    LevelwiseTransformer,
+    MahalanobisDetector,
+)
+from skgad.model_selection import LevelSelector
 
 from .conftest import LITE0
 
 BLOBS_HAVE_NEGATIVES = "the check feeds Gaussian blobs around zero, and a distance below zero is refused"
 
+STREAM_AFTER_FIT = {
+    "check_fit_score_takes_y": "the check calls partial_fit after fit; fit keeps no moments, and to start over without "
+    "a word would forget its rows, so that is refused"
+}
+
 # Thresholds at 20 %: at 1 % three checks cannot find an outlier among their rows, and fewer than 99 rows are refused.
 ESTIMATORS = [
-    (NPCA(), {}),
-    (NPCA(2, rule="published"), {}),
+    (NPCA(), STREAM_AFTER_FIT),
+    (NPCA(2, rule="published"), STREAM_AFTER_FIT),
     (MahalanobisDetector(fpr=0.2), {}),
     (MahalanobisDetector("diagonal", fpr=0.2), {}),
     (
@@ -25,6 +41,10 @@ ESTIMATORS = [
         {"check_outliers_train": BLOBS_HAVE_NEGATIVES, "check_outliers_fit_predict": BLOBS_HAVE_NEGATIVES},
     ),
     (FPRThresholdCV(MahalanobisDetector(), fpr=0.2, cv=3), {}),
+    (LevelwiseTransformer(PCA(1)), {}),
+    (LevelwiseDetector(MahalanobisDetector(fpr=0.2)), {}),
+    (LevelwiseDetector(OneClassSVM()), {}),
+    (LevelSelector(), {}),
 ]
 
 

@@ -47,6 +47,8 @@ def test_image_folder(tmp_path):
     )  # fmt: skip
     (tmp_path / "train/good/notes.txt").write_text("no image")
     (tmp_path / "train/good/.hidden.png").write_text("no image")
+    (tmp_path / "train/good/manual.pdf").write_text("no image")
+    (tmp_path / "train/good/folder.png").mkdir()
     data = load_image_folder(tmp_path)
     assert [path.rsplit("/", 1)[1] for path in data.X_train] == ["a.JPG", "b.png"]
     assert data.kind_test.tolist() == ["good", "hole", "hole"]

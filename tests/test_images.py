@@ -45,6 +45,7 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
         saved(tmp_path, Image.fromarray(deep), "d.tif"),
     ):
         np.testing.assert_allclose(decode(item, 0), expected, atol=1e-4)
+    np.testing.assert_allclose(decode(deep.astype(">u2"), 0), expected, atol=1e-4)
 
 
 def test_floats_lie_between_zero_and_one():
@@ -87,6 +88,13 @@ def test_damaged_files_are_refused_by_path_and_position(tmp_path, damage):
         decode(path, 4)
 
 
+def test_a_broken_pil_image_is_refused_by_position(tmp_path):
+    path = saved(tmp_path, Image.fromarray(np.tile(RGB, (20, 20, 1))))
+    path.write_bytes(path.read_bytes()[:300])
+    with Image.open(path) as image, pytest.raises(ImageError, match="image 4, cannot be read"):
+        decode(image, 4)
+
+
 @pytest.mark.parametrize(
     ("X", "message"),
     [
@@ -96,6 +104,10 @@ def test_damaged_files_are_refused_by_path_and_position(tmp_path, damage):
         (RGB, "one colour image"),
         (GREY, r"shape \(6, 9\)"),
         (3, "X is int"),
+        (iter([RGB]), r"pass list\(X\)"),
+        (RGB[..., :1], "one colour image"),
+        (np.array([["a.png"], ["b.png"]]), r"pass X\.ravel"),
+        (["."], "this is a folder"),
         ([RGB, "nowhere.png"], "image 1, 'nowhere.png': there is no such file"),
         ([RGB, None], "image 1 is NoneType"),
         ([RGB, RGB.astype(int)], "image 1 has type int64"),

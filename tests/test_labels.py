@@ -21,7 +21,18 @@ def test_a_column_of_labels_counts_as_labels():
 
 
 @pytest.mark.parametrize(
-    "y", [None, [0.1, 2.0], ["good", "bad"], [1, 2, 3], [-1, 0, 1], [np.nan, 1.0], [[2, 3], [4, 5]]]
+    "y",
+    [
+        None,
+        [0.1, 2.0],
+        ["good", "bad"],
+        [1, 2, 3],
+        [-1, 0, 1],
+        [np.nan, 1.0],
+        [[2, 3], [4, 5]],
+        np.array(["1", "-1", "1"], object),
+        np.array([True, -1, 1], object),
+    ],
 )
 def test_other_y_is_ignored(y):
     with warnings.catch_warnings():
@@ -54,10 +65,21 @@ def test_labels_of_another_shape_are_refused(y):
 
 def test_as_labels_marks_the_anomalies():
     np.testing.assert_array_equal(as_labels([True, False], anomaly=True), [-1, 1])
-    np.testing.assert_array_equal(as_labels(["good", "crack", "hole"], anomaly=["crack", "hole"]), [1, -1, -1])
+    for anomaly in (["crack", "hole"], {"crack", "hole"}, np.array(["crack", "hole"])):
+        np.testing.assert_array_equal(as_labels(["good", "crack", "hole"], anomaly=anomaly), [1, -1, -1])
+    np.testing.assert_array_equal(as_labels([1, -1], anomaly=-1), [1, -1])
 
 
-@pytest.mark.parametrize(("y", "message"), [([[0, 1]], "one-dimensional"), ([0.0, np.nan], "missing")])
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([[0, 1]], "one-dimensional"),
+        ([0.0, np.nan], "missing"),
+        ([1, None], "missing"),
+        (["0", "1"], "none could ever be equal"),
+        ([1, -1, 1], "as it is"),
+    ],
+)
 def test_as_labels_refuses(y, message):
     with pytest.raises(ValueError, match=message):
         as_labels(y)

@@ -1,9 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import Memory
 from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
 
-from skgad import NPCA
+from skgad import NPCA, MahalanobisDetector, _npca
 
 
 def draw(n_samples, n_features, seed=0):
@@ -23,7 +25,7 @@ def test_keeps_what_pca_drops(shape, share):
     assert npca.n_components_ == [len(expected)]
     np.testing.assert_allclose(np.abs(np.sum(npca.components_[0] * expected, axis=1)), 1.0, rtol=1e-6)
     np.testing.assert_allclose(
-        npca.explained_variance_, pca.explained_variance_[rank - len(expected) : rank], rtol=1e-6
+        npca.explained_variance_[0], pca.explained_variance_[rank - len(expected) : rank], rtol=1e-6
     )
 
 
@@ -32,6 +34,29 @@ def test_published_rule_keeps_two_components_more():
     for share in (0.3, 0.05, 0.001):
         complement, published = (NPCA(share, rule=rule).fit(X).n_components_[0] for rule in ("complement", "published"))
         assert published == complement + 2
+
+
+@pytest.mark.parametrize("shape", [(200, 30), (20, 30), (31, 30)])
+@pytest.mark.parametrize("share", [0.9999, 0.3, 0.05, 0.001])
+def test_published_rule_is_that_of_the_tables(shape, share):
+    X = draw(*shape)
+    _, singular, axes = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    ratios = np.cumsum(singular**2) / np.sum(singular**2)
+    k = next(index for index, ratio in enumerate(ratios) if ratio > 1 - share)
+    expected = axes[max(k - 1, 0) :]
+    npca = NPCA(share, rule="published").fit(X)
+    assert npca.n_components_ == [len(expected)]
+    solid = singular[-len(expected) :] > 1e-9
+    np.testing.assert_allclose(np.abs(np.sum(npca.components_[0] * expected, axis=1))[solid], 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_samples", [30, 31, 200])
+def test_published_rule_is_exact_where_there_is_next_to_no_variance(n_samples):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_samples, 30)) * np.geomspace(10, 1e-9, 30) @ np.linalg.qr(rng.normal(size=(30, 30)))[0]
+    expected = PCA(svd_solver="full").fit(X).explained_variance_[: min(n_samples - 1, 30)]
+    variances = NPCA(1.0, rule="published").fit(X).explained_variance_[0]
+    np.testing.assert_allclose(variances[: len(expected)], expected, rtol=1e-4)
 
 
 def test_published_rule_keeps_directions_without_variance():
@@ -46,8 +71,8 @@ def test_training_scores_are_uncorrelated_with_the_stated_variances(shape):
     npca = NPCA(0.1).fit(X)
     scores = npca.transform(X)
     covariance = np.cov(scores.T, ddof=1)
-    np.testing.assert_allclose(np.diag(covariance), npca.explained_variance_, rtol=1e-8)
-    np.testing.assert_allclose(covariance, np.diag(npca.explained_variance_), atol=1e-9 * covariance.max())
+    np.testing.assert_allclose(np.diag(covariance), npca.explained_variance_[0], rtol=1e-8)
+    np.testing.assert_allclose(covariance, np.diag(npca.explained_variance_[0]), atol=1e-9 * covariance.max())
 
 
 def test_one_and_all():
@@ -62,7 +87,7 @@ def test_duplicate_and_constant_features_give_no_direction():
     redundant = np.column_stack([X, X[:, 0], np.full(200, 7.0)])
     npca = NPCA(1.0).fit(redundant)
     assert npca.n_components_ == [5]
-    assert npca.explained_variance_.min() > 1e-8
+    assert npca.explained_variance_[0].min() > 1e-8
 
 
 def test_levels_are_fitted_apart():
@@ -112,10 +137,52 @@ def test_bad_rule_is_refused():
 
 def test_level_without_variance_is_refused_by_name():
     frame = pd.DataFrame(draw(10, 2), columns=["level1__0", "level2__0"])
-    with pytest.raises(ValueError, match="level2 has no variance"):
-        NPCA().fit(frame.assign(level2__0=3.0))
+    with pytest.raises(ValueError, match="no variance in level2"):
+        NPCA().fit(frame.assign(level2__0=0.1))
 
 
 def test_fewer_than_two_normal_rows_are_refused():
-    with pytest.raises(ValueError, match="at least two normal rows"):
+    with pytest.raises(ValueError, match="at least 2 normal rows"):
         NPCA().fit(draw(3, 2), [1, -1, -1])
+
+
+@pytest.mark.parametrize("shape", [(200, 30), (40, 90)])
+def test_partial_fit_equals_fit_on_all_rows(shape):
+    X = draw(*shape)
+    whole, streamed = NPCA(0.1).fit(X), NPCA(0.1)
+    for batch in np.array_split(X, 5):
+        streamed.partial_fit(batch)
+    assert streamed.n_components_ == whole.n_components_
+    assert streamed.n_samples_seen_ == shape[0]
+    np.testing.assert_allclose(streamed.explained_variance_[0], whole.explained_variance_[0], rtol=1e-5)
+    np.testing.assert_allclose(np.abs(np.sum(streamed.components_[0] * whole.components_[0], axis=1)), 1.0, rtol=1e-6)
+
+
+def test_two_passes_over_a_stream_equal_the_pipeline_on_all_rows():
+    X, new = draw(200, 30), draw(50, 30, seed=1)
+    parts = np.array_split(X, 4)
+    npca, detector = NPCA(0.1), MahalanobisDetector()
+    for batch in parts:
+        npca.partial_fit(batch)
+    for batch in parts:
+        detector.partial_fit(npca.transform(batch))
+    expected = make_pipeline(NPCA(0.1), MahalanobisDetector()).fit(X).score_samples(new)
+    np.testing.assert_allclose(detector.score_samples(npca.transform(new)), expected, rtol=1e-5)
+
+
+def test_a_stream_does_not_go_on_from_a_fit():
+    with pytest.raises(ValueError, match="start the stream with partial_fit"):
+        NPCA(2).fit(draw(20, 5)).partial_fit(draw(20, 5))
+
+
+def test_all_ratios_of_a_level_cost_one_decomposition(tmp_path, monkeypatch):
+    X = draw(50, 8)
+    calls = []
+    decompose = _npca._decompose
+    monkeypatch.setattr(_npca, "_decompose", lambda sample: calls.append(1) or decompose(sample))
+    memory = Memory(tmp_path, verbose=0)
+    for ratio in (0.5, 0.1, 0.01, 0.001):
+        expected = NPCA(ratio).fit_transform(X)
+        calls.clear()
+        np.testing.assert_array_equal(NPCA(ratio, memory=memory).fit_transform(X), expected)
+        assert len(calls) == (1 if ratio == 0.5 else 0)

@@ -83,7 +83,7 @@ def test_only_normal_rows_count_as_images():
         FPRThreshold().fit(distances(["level1__chi30"], 5000), np.repeat([1, -1], [30, 4970]))
 
 
-@pytest.mark.parametrize("dof", [0, 2.5, [1, 2, 3], "3", [[3]]])
+@pytest.mark.parametrize("dof", [0, 2.5, [1, 2, 3], "3", [[3]], np.array([], dtype=int)])
 def test_bad_dof_is_refused(dof):
     with pytest.raises(ValueError, match="dof must be"):
         FPRThreshold(dof=dof).fit(distances(["a", "b"]))
@@ -93,6 +93,14 @@ def test_scores_instead_of_distances_are_refused():
     X = -distances(["level1__chi3"])
     with pytest.raises(ValueError, match="scores have the other sign"):
         FPRThreshold().fit(X)
+
+
+def test_a_failed_fit_leaves_the_threshold_as_it_was():
+    X = distances(["level1__chi3"])
+    threshold = quiet_fit(X)
+    with pytest.raises(ValueError, match="degrees of freedom"):
+        threshold.fit(distances(["level1__chi3", "level1__dist3"]))
+    assert threshold.predict(X).shape == (5000,)
 
 
 def test_bad_fpr_is_refused():

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import betabinom
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.ensemble import IsolationForest
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
@@ -44,10 +45,12 @@ def test_prediction_equals_the_conformal_p_value():
 
 
 def test_a_score_that_ties_with_the_threshold_is_normal():
-    X = np.repeat(draw(20), 10, axis=0)
-    detector = FPRThresholdCV(IsolationForest(random_state=0), fpr=0.05, cv=KFold(4)).fit(X)
+    X = draw(200)
+    detector = FPRThresholdCV(Rounded(), fpr=0.1, cv=KFold(4)).fit(X)
     at_threshold = detector.score_samples(X) == detector.offset_
+    assert at_threshold.any()
     assert (detector.predict(X)[at_threshold] == 1).all()
+    assert (detector.predict(X)[detector.score_samples(X) < detector.offset_] == -1).all()
 
 
 def test_the_kept_detector_is_fitted_on_all_normal_rows():
@@ -107,6 +110,23 @@ def test_folds_that_do_not_test_each_image_once_are_refused():
         FPRThresholdCV(MahalanobisDetector(), fpr=0.2, cv=ShuffleSplit(3, random_state=0)).fit(draw())
 
 
+def test_a_frozen_detector_is_calibrated_on_held_out_images():
+    frozen = MahalanobisDetector().fit(draw(seed=5))
+    detector = FPRThresholdCV(FrozenEstimator(frozen), fpr=0.1, cv=5).fit(draw())
+    np.testing.assert_allclose(detector.out_of_fold_scores_, frozen.score_samples(draw()))
+    np.testing.assert_array_equal(detector.score_samples(draw(seed=1)), frozen.score_samples(draw(seed=1)))
+
+
+def test_bad_folds_are_refused():
+    X = draw(60)
+    overlapping = [(np.arange(60), test) for _, test in KFold(5).split(X)]
+    with pytest.raises(ValueError, match="overlap"):
+        FPRThresholdCV(MahalanobisDetector(), fpr=0.1, cv=overlapping).fit(X)
+    beyond = list(KFold(5).split(X))
+    with pytest.raises(ValueError, match="beyond the 50 normal images"):
+        FPRThresholdCV(MahalanobisDetector(), fpr=0.1, cv=beyond).fit(X, np.repeat([1, -1], [50, 10]))
+
+
 def test_an_iterable_of_folds_will_do():
     X = draw()
     folds = list(KFold(5).split(X))
@@ -117,6 +137,11 @@ def test_an_iterable_of_folds_will_do():
 class Scoreless(OutlierMixin, BaseEstimator):
     def fit(self, X, y=None):
         return self
+
+
+class Rounded(Scoreless):
+    def score_samples(self, X):
+        return -np.round(np.abs(X[:, 0]))
 
 
 class Blind(Scoreless):

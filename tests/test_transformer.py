@@ -121,10 +121,11 @@ def test_a_pickle_holds_no_network_and_gives_the_same_features(photographs):
     pd.testing.assert_frame_equal(pickle.loads(data).transform(photographs), fitted.transform(photographs))
 
 
-def test_another_backbone_after_fit_is_refused(photographs):
-    fitted = extractor().fit(photographs).set_params(backbone="tf_efficientnet_lite1")
-    with pytest.raises(WeightsError, match=r"Fitted with tf_efficientnet_lite0\.in1k"):
-        fitted.transform(photographs)
+def test_other_settings_after_fit_is_refused(photographs):
+    for params in ({"backbone": "tf_efficientnet_lite1"}, {"image_size": 32}, {"levels": [2]}):
+        fitted = extractor().fit(photographs).set_params(**params)
+        with pytest.raises(WeightsError, match=f"Fitted with {next(iter(params))} .* but it is now"):
+            fitted.transform(photographs)
 
 
 def test_transform_needs_no_fit(photographs):
@@ -136,7 +137,7 @@ def test_predict_before_fit_is_refused(photographs):
         make_pipeline(extractor(), MahalanobisDetector()).predict(photographs)
 
 
-@pytest.mark.parametrize("levels", [[0], [10], [7, 7], [], "7", 7, [[7]], [7.5], ["7"], None])
+@pytest.mark.parametrize("levels", [[0], [10], [7, 7], [], "7", 7, [[7]], [[7], 8], [7.5], [True], ["7"], None])
 def test_unknown_levels_are_refused_with_the_known_ones(photographs, levels):
     with pytest.raises(ValueError, match=r"\[1, 2, 3, 4, 5, 6, 7, 8, 9\]"):
         extractor(levels=levels).fit(photographs)
@@ -149,7 +150,8 @@ def test_bad_numbers_are_refused_by_name(photographs, params):
 
 
 @pytest.mark.parametrize(
-    ("device", "message"), [("tpu9", "device must be"), ("cuda:99", "CUDA devices"), (3.5, "device must be")]
+    ("device", "message"),
+    [("tpu9", "device must be"), ("cuda:99", "CUDA devices"), (3.5, "device must be"), ("meta", "device must be")],
 )
 def test_unknown_devices_are_refused(photographs, device, message):
     with pytest.raises(ValueError, match=message):
@@ -188,6 +190,17 @@ def test_convolutions_run_in_ieee_and_the_users_setting_comes_back(photographs):
     finally:
         handle.remove()
         conv.fp32_precision = before
+
+
+def test_the_callers_autocast_and_default_type_do_not_enter(photographs):
+    expected = extractor(levels=[7]).transform(photographs)
+    with torch.autocast("cpu", torch.bfloat16):
+        pd.testing.assert_frame_equal(extractor(levels=[7]).transform(photographs), expected)
+    try:
+        torch.set_default_dtype(torch.float64)
+        pd.testing.assert_frame_equal(extractor(levels=[7]).transform(photographs), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_verbose_shows_progress(photographs, capsys):

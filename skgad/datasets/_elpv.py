@@ -1,6 +1,5 @@
 """The ELPV solar cells, from the package elpv-dataset."""
 
-import csv
 import importlib.util
 from pathlib import Path
 
@@ -54,8 +53,7 @@ def load_elpv(kind="mono"):
             "load_elpv needs the package elpv-dataset: pip install elpv-dataset, or 'skgad[demo]'."
         )
     root = Path(spec.origin).parent / "data"
-    with open(root / "labels.csv", newline="") as file:
-        rows = [line.split() for (line,) in csv.reader(file)]
+    rows = [line.split() for line in (root / "labels.csv").read_text().splitlines()]
     labels = {0.0: 1, 1.0: -1}
     cells = [
         (str(root / path), labels[float(probability)])

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from sklearn.utils import Bunch
 
 _GOOD = "good"
+_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def load_image_folder(root):
@@ -19,7 +19,7 @@ def load_image_folder(root):
         root/test/<kind>/*.png                   anomalous images, one folder a kind
         root/ground_truth/<kind>/*_mask.png      where the anomaly is
 
-    Only ``train/good`` is required. Any image format that Pillow reads will do. Files are sorted by name.
+    Only ``train/good`` is required. PNG, JPEG, TIFF, BMP, GIF, WebP and PNM files count. They are sorted by name.
 
     Parameters
     ----------
@@ -82,9 +82,10 @@ def load_image_folder(root):
 
 def _find_images(folder):
     """Return the image files of a folder, by their endings, sorted by name."""
-    known = Image.registered_extensions()
     files = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path for path in files if path.suffix.lower() in known and not path.name.startswith("."))
+    return sorted(
+        path for path in files if path.suffix.lower() in _ENDINGS and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def _find_folders(folder):

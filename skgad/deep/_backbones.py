@@ -21,7 +21,7 @@ from torch import nn
 # tf_efficientnet_b4 is ns_jft_in1k, for resnet18 a1_in1k.
 _PAPER_TAGS = (
     (re.compile(r"tf_efficientnet_b[0-7]"), "aa_in1k"),
-    (re.compile(r"resnet(18|34|50|101|152)"), "tv_in1k"),
+    (re.compile(r"resnet(18|34|50)"), "tv_in1k"),
 )
 
 # EfficientNet-Lite was trained on (x - 127) / 128; timm's entry rounds that to mean and deviation 0.5.
@@ -53,7 +53,6 @@ class Backbone(NamedTuple):
     levels: tuple  # of Level
 
 
-@cache
 def find_backbone(name):
     """Return the `Backbone` of a timm name.
 
@@ -62,19 +61,7 @@ def find_backbone(name):
     ValueError
         If timm does not know the network or the training, or its levels are not known to skgad.
     """
-    name = resolve_name(name)
-    config = _find_config(name)
-    lite = _LITE.match(name)
-    with torch.device("meta"):  # shapes without numbers: no weight is made, nothing is computed
-        model = timm.create_model(name).eval()
-    size = config.input_size[-1]
-    return Backbone(
-        name=name,
-        image_size=size,
-        mean=_LITE_MEAN if lite else tuple(config.mean),
-        std=_LITE_STD if lite else tuple(config.std),
-        levels=_measure_levels(stages(name, model), config.input_size),
-    )
+    return _find_backbone(resolve_name(name))
 
 
 def resolve_name(name):
@@ -112,6 +99,22 @@ def stages(name, model):
         stem = nn.Sequential(model.conv1, model.bn1, model.act1, model.maxpool)
         return [("maxpool", stem), *((f"layer{index}", getattr(model, f"layer{index}")) for index in range(1, 5))]
     raise ValueError(f"The levels of backbone {name!r} are not known. Known: {_KNOWN}.")
+
+
+@cache
+def _find_backbone(name):
+    config = _find_config(name)
+    lite = _LITE.match(name)
+    with torch.device("meta"):  # shapes without numbers: no weight is made, nothing is computed
+        model = timm.create_model(name).eval()
+    size = config.input_size[-1]
+    return Backbone(
+        name=name,
+        image_size=size,
+        mean=_LITE_MEAN if lite else tuple(config.mean),
+        std=_LITE_STD if lite else tuple(config.std),
+        levels=_measure_levels(stages(name, model), config.input_size),
+    )
 
 
 def _find_config(name):

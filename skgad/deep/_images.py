@@ -29,6 +29,8 @@ def check_images(X):
         return _check_array(X)
     if hasattr(X, "columns"):
         raise ImageError("X is a frame; pass the column that holds the paths, X['path'], not the frame.")
+    if hasattr(X, "__next__"):
+        raise ImageError("X is an iterator, which could be gone through only once; pass list(X).")
     try:
         items = list(X)
     except TypeError:
@@ -48,17 +50,18 @@ def decode(item, position):
     ImageError
         If it cannot be decoded, or its shape, type or values are none of those above.
     """
+    name = f"image {position}"
     if isinstance(item, np.ndarray):
-        return _decode_array(item, f"image {position}")
-    if isinstance(item, Image.Image):
-        return _decode_pil(item, f"image {position}")
-    name = f"image {position}, {os.fspath(item)!r}"
+        return _decode_array(item, name)
     try:
+        if isinstance(item, Image.Image):
+            return _decode_pil(item, name)
+        name = f"{name}, {os.fspath(item)!r}"
         with Image.open(item) as image:
             return _decode_pil(image, name)
     except ImageError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's readers raise what they like on broken files
         raise ImageError(f"{name}, cannot be read: {error}. Is it a whole image file?") from error
 
 
@@ -67,7 +70,7 @@ def _check_array(X):
         raise ImageError(f"X has shape {X.shape}. {_REMEDY}.")
     if len(X) == 0:
         raise ImageError(f"X is empty, n_samples = 0 (shape {X.shape}). {_REMEDY}.")
-    if X.ndim == 3 and X.shape[-1] in (3, 4):
+    if X.ndim == 3 and X.shape[-1] in (1, 3, 4):
         raise ImageError(f"X of shape {X.shape} looks like one colour image; pass X[np.newaxis] for a single image.")
     _check_item(X[0], 0)
     return X
@@ -76,7 +79,10 @@ def _check_array(X):
 def _check_item(item, position):
     if isinstance(item, (str, os.PathLike)):
         if not os.path.isfile(item):
-            raise ImageError(f"image {position}, {os.fspath(item)!r}: there is no such file.")
+            what = "this is a folder" if os.path.isdir(item) else "there is no such file"
+            raise ImageError(f"image {position}, {os.fspath(item)!r}: {what}.")
+    elif isinstance(item, np.ndarray) and item.dtype.kind in "OUS":
+        raise ImageError(f"image {position} is an array of {item.dtype.name}; for an array of paths pass X.ravel().")
     elif isinstance(item, np.ndarray):
         _check_form(item, f"image {position}")
     elif not isinstance(item, Image.Image):
@@ -88,7 +94,7 @@ def _check_form(image, name):
         raise ImageError(f"{name} has shape {image.shape}; (H, W) or (H, W, C) with 1, 3 or 4 channels is needed.")
     if 0 in image.shape:
         raise ImageError(f"{name} has shape {image.shape}: no pixels.")
-    if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
+    if image.dtype.kind != "f" and (image.dtype.kind, image.dtype.itemsize) not in (("u", 1), ("u", 2)):
         raise ImageError(
             f"{name} has type {image.dtype}; uint8, uint16 or floats in [0, 1] are needed. Is it on the scale 0..255? "
             "Then pass it .astype(np.uint8)."
@@ -106,7 +112,7 @@ def _decode_array(image, name):
                 f"{name} has floats from {low:.4g} to {high:.4g}; they must lie in [0, 1]: divide by 255, or pass uint8"
             )
         image = image.astype(np.float32) * np.float32(255)
-    elif image.dtype == np.uint16:
+    elif image.dtype.itemsize == 2:
         image = image.astype(np.float32) / np.float32(257)
     image = image[..., np.newaxis] if image.ndim == 2 else image[..., :3]
     return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image

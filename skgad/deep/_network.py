@@ -16,6 +16,7 @@ from ._backbones import find_backbone, stages
 from ._weights import check_weights, fingerprint, load_model
 
 _LOADING = threading.Lock()
+_RUNNING = threading.Lock()  # the precision settings are the process's own
 
 
 def load_network(backbone, weights, device):
@@ -41,6 +42,8 @@ def find_device(device):
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1'; got {device!r}.") from error
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1'; got {device!r}.")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"device={device!r}, but torch sees {torch.cuda.device_count()} CUDA devices. device='cpu' works."
@@ -82,7 +85,8 @@ class Network:
         -------
         ndarray of float32 of shape (n_images, total number of channels)
         """
-        with torch.inference_mode(), _ieee_convolutions():
+        no_autocast = torch.autocast(self._device.type, enabled=False)
+        with _RUNNING, torch.inference_mode(), no_autocast, _ieee_convolutions():
             x = self._preprocess(images, image_size)
             pooled = []
             for number, stage in enumerate(self._stages[: levels[-1]], start=1):
@@ -94,7 +98,7 @@ class Network:
     def _preprocess(self, images, image_size):
         batch = torch.stack([_resize(image, image_size) for image in images]).to(self._device)
         mean, std = (
-            torch.tensor(values, device=self._device).mul(255).reshape(1, 3, 1, 1)
+            torch.tensor(values, dtype=torch.float32, device=self._device).mul(255).reshape(1, 3, 1, 1)
             for values in (self.backbone.mean, self.backbone.std)
         )
         return batch.sub(mean).div(std).contiguous(memory_format=torch.channels_last)

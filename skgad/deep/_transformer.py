@@ -43,6 +43,8 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         The name with the tag of its training.
     levels_ : list of int
         The numbers of the levels.
+    image_size_ : int
+        Side in pixels of the square that images are resized to.
     weights_sha256_ : str
         Fingerprint of the weights that ``fit`` saw. ``transform`` refuses any others.
 
@@ -127,6 +129,7 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         network = self._load_network()
         self.backbone_ = network.backbone.name
         self.levels_ = levels
+        self.image_size_ = self._find_image_size()
         self.weights_sha256_ = network.sha256
         return self
 
@@ -150,18 +153,17 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         ImageError
             If an image cannot be used; names its position and path.
         WeightsError
-            If no weights can be had, or they are not those that ``fit`` saw.
+            If no weights can be had, or backbone, levels, image size or weights are not those that ``fit`` saw.
         """
         levels = self._find_levels()
         images = check_images(X)
         network = self._load_network()
         self._verify(network)
-        image_size = network.backbone.image_size if self.image_size is None else self.image_size
         names = self.get_feature_names_out()
         values = np.empty((len(images), len(names)), dtype=np.float32)
         for rows in self._batches(len(images)):
             batch = [decode(images[row], row) for row in rows]
-            values[rows.start : rows.stop] = network.pool_levels(batch, levels, image_size)
+            values[rows.start : rows.stop] = network.pool_levels(batch, levels, self._find_image_size())
         return frame(values, names, like=X)
 
     def get_feature_names_out(self, input_features=None):
@@ -182,6 +184,9 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
 
         return load_network(self.backbone, self.weights, self.device)
 
+    def _find_image_size(self):
+        return self._find_backbone().image_size if self.image_size is None else int(self.image_size)
+
     def _find_levels(self):
         """Return the level numbers, ascending, with all parameters checked."""
         for name in ("batch_size", "image_size"):
@@ -189,8 +194,9 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         known = [level.number for level in self._find_backbone().levels]
         if isinstance(self.levels, str) and self.levels == "all":
             return known
-        levels = [] if isinstance(self.levels, str) or np.ndim(self.levels) != 1 else list(self.levels)
-        if not levels or len(set(levels)) < len(levels) or not set(levels) <= set(known):
+        levels = list(self.levels) if isinstance(self.levels, (list, tuple, range, np.ndarray)) else []
+        integers = all(isinstance(level, (int, np.integer)) and not isinstance(level, bool) for level in levels)
+        if not levels or not integers or len(set(levels)) < len(levels) or not set(levels) <= set(known):
             raise ValueError(
                 f"levels must be 'all' or a list of different numbers out of {known}, the levels of "
                 f"{self.backbone!r}; got {self.levels!r}."
@@ -200,8 +206,11 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
     def _verify(self, network):
         """Raise WeightsError unless the network is the one that `fit` saw, if it ran."""
         name, sha256 = network.backbone.name, network.sha256
-        if getattr(self, "backbone_", name) != name:
-            raise WeightsError(f"Fitted with {self.backbone_}, but backbone is now {name}; fit anew.")
+        now = {"backbone_": name, "levels_": self._find_levels(), "image_size_": self._find_image_size()}
+        for attribute, value in now.items():
+            if getattr(self, attribute, value) != value:
+                parameter, fitted = attribute.removesuffix("_"), getattr(self, attribute)
+                raise WeightsError(f"Fitted with {parameter} {fitted!r}, but it is now {value!r}; fit anew.")
         if getattr(self, "weights_sha256_", sha256) != sha256:
             raise WeightsError(
                 f"The weights of {name} found here are not those that this transformer was fitted with (sha256 "

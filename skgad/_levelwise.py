@@ -1,0 +1,211 @@
+"""Any scikit-learn transformer or outlier detector, cloned for each level.
+
+The papers' per-level PCA (Table III) and one-class SVM rows are these: ``LevelwiseTransformer(PCA(0.99))`` in front of
+the Gaussian, ``LevelwiseDetector(OneClassSVM())``.
+"""
+
+import numpy as np
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from ._columns import all_or_nothing, read_columns, read_normal_rows
+from ._levels import frame_like, join
+
+
+class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
+    """A clone of a transformer for each level.
+
+    Parameters
+    ----------
+    transformer : estimator
+        Any scikit-learn transformer of two-dimensional arrays, such as ``PCA(0.99)``.
+
+    Attributes
+    ----------
+    levels_ : list of str
+        The levels found in the column names, ``[""]`` for columns without one.
+    transformers_ : list of estimator
+        For each level the fitted clone.
+    n_features_in_ : int
+        Number of columns seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where all are strings.
+
+    See Also
+    --------
+    sklearn.compose.ColumnTransformer : Different transformers for columns that are listed by hand.
+
+    References
+    ----------
+    Rippel, Mertens and Merhof, "Modeling the Distribution of Normal Data in Pre-Trained Deep Features for Anomaly
+    Detection", ICPR 2020, Table III.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.decomposition import PCA
+    >>> from skgad import LevelwiseTransformer
+    >>> X = np.random.default_rng(0).normal(size=(50, 4))
+    >>> frame = pd.DataFrame(X, columns=["level1__0", "level1__1", "level2__0", "level2__1"])
+    >>> LevelwiseTransformer(PCA(1)).fit_transform(frame).columns.tolist()
+    ['level1__pca0', 'level2__pca0']
+    """
+
+    def __init__(self, transformer):
+        self.transformer = transformer
+
+    @all_or_nothing
+    def fit(self, X, y=None):
+        """Fit a clone on each level.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Columns named ``level7__…`` are treated level by level, others as one group.
+        y : array-like of shape (n_samples,), default=None
+            Labels, if all are +1 (normal) or -1 (anomalous): rows at -1 are left out. Ignored otherwise.
+
+        Returns
+        -------
+        self
+        """
+        X, groups = read_normal_rows(self, X, y, reset=True)
+        fitted = [_strip_output(clone(self.transformer)).fit(X[:, columns]) for columns in groups.values()]
+        self._groups = groups
+        self.levels_ = list(groups)
+        self.transformers_ = fitted
+        return self
+
+    def transform(self, X):
+        """Return each level transformed by its clone, side by side, in the container of `X`."""
+        check_is_fitted(self)
+        values, groups = read_columns(self, X, reset=False)
+        parts = [
+            np.asarray(one.transform(values[:, columns]))
+            for one, columns in zip(self.transformers_, groups.values(), strict=True)
+        ]
+        return frame_like(np.hstack(parts), self.get_feature_names_out(), X)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the output columns: ``level7__pca3``."""
+        check_is_fitted(self)
+        names = getattr(self, "feature_names_in_", None)
+        result = []
+        for level, columns, one in zip(self.levels_, self._groups.values(), self.transformers_, strict=True):
+            inner = None if names is None else [_strip_level(name, level) for name in names[columns]]
+            result += [join(level, name) for name in one.get_feature_names_out(inner)]
+        return np.asarray(result, dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # as the inner transformer does
+        return tags
+
+
+class LevelwiseDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
+    """A clone of an outlier detector for each level; their scores are added.
+
+    Parameters
+    ----------
+    detector : estimator
+        Any scikit-learn outlier detector with ``score_samples`` or ``decision_function``; higher = more normal.
+
+    Attributes
+    ----------
+    levels_ : list of str
+        The levels found in the column names, ``[""]`` for columns without one.
+    detectors_ : list of estimator
+        For each level the fitted clone.
+    offset_ : float
+        The sum of the detectors' ``offset_``, 0 for those without one. No rate is claimed for it: see `FPRThresholdCV`.
+    n_features_in_ : int
+        Number of columns seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where all are strings.
+
+    See Also
+    --------
+    MahalanobisDetector : Does the same by itself; wrapped in this class it gives the same scores.
+    FPRThresholdCV : Sets a threshold that holds.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.svm import OneClassSVM
+    >>> from skgad import LevelwiseDetector
+    >>> X = np.random.default_rng(0).normal(size=(50, 4))
+    >>> frame = pd.DataFrame(X, columns=["level1__0", "level1__1", "level2__0", "level2__1"])
+    >>> LevelwiseDetector(OneClassSVM()).fit(frame).score_samples(frame).shape
+    (50,)
+    """
+
+    def __init__(self, detector):
+        self.detector = detector
+
+    @all_or_nothing
+    def fit(self, X, y=None):
+        """Fit a clone on each level.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Columns named ``level7__…`` are treated level by level, others as one group.
+        y : array-like of shape (n_samples,), default=None
+            Labels, if all are +1 (normal) or -1 (anomalous): rows at -1 are left out. Ignored otherwise.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            If `detector` has neither ``score_samples`` nor ``decision_function``.
+        """
+        if not hasattr(self.detector, "score_samples") and not hasattr(self.detector, "decision_function"):
+            raise TypeError(f"detector must have score_samples or decision_function; {self.detector!r} has neither.")
+        X, groups = read_normal_rows(self, X, y, reset=True)
+        fitted = [clone(self.detector).fit(X[:, columns]) for columns in groups.values()]
+        self._groups = groups
+        self.levels_ = list(groups)
+        self.detectors_ = fitted
+        self.offset_ = float(sum(_offset(one) for one in fitted))
+        return self
+
+    def score_samples(self, X):
+        """Return the sum of the detectors' scores: higher is more normal. Shape (n_samples,)."""
+        check_is_fitted(self)
+        values, groups = read_columns(self, X, reset=False)
+        return sum(
+            _scores(one, values[:, columns]) for one, columns in zip(self.detectors_, groups.values(), strict=True)
+        )
+
+    def decision_function(self, X):
+        """Return ``score_samples(X) - offset_``: negative is anomalous. Shape (n_samples,)."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """Return +1 for normal and -1 for anomalous rows. Shape (n_samples,)."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def fit_predict(self, X, y=None):
+        """Fit on the normal rows and return the labels of all: ``fit(X, y).predict(X)``."""
+        return self.fit(X, y).predict(X)
+
+
+def _scores(detector, X):
+    return detector.score_samples(X) if hasattr(detector, "score_samples") else detector.decision_function(X)
+
+
+def _offset(detector):
+    """Return the offset of a detector's scores; those of a ``decision_function`` have theirs taken off."""
+    return np.ravel(getattr(detector, "offset_", 0.0))[0] if hasattr(detector, "score_samples") else 0.0
+
+
+def _strip_output(transformer):
+    """Return the transformer set to give arrays, which are framed here for all levels together."""
+    return transformer.set_output(transform="default") if hasattr(transformer, "set_output") else transformer
+
+
+def _strip_level(name, level):
+    return name.removeprefix(f"{level}__") if level else name

@@ -1,0 +1,101 @@
+"""A step that keeps some levels of features that were computed before."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from .._columns import all_or_nothing, read_columns
+from .._labels import normal_rows
+from .._levels import frame_like, level_number
+
+
+class LevelSelector(TransformerMixin, BaseEstimator):
+    """Keep the columns of some levels.
+
+    For a search over levels on features that were computed once: what ``DeepFeatureTransformer(levels=…)`` does for
+    images, this does for its frame. The steps that were found go behind an extractor as they are:
+    ``make_pipeline(DeepFeatureTransformer(), *search.best_estimator_)`` predicts without a refit.
+
+    Parameters
+    ----------
+    levels : "all" or list of int, default="all"
+        The numbers of the levels to keep.
+
+    Attributes
+    ----------
+    levels_ : list of str
+        The names of the levels kept.
+    n_features_in_ : int
+        Number of columns seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from skgad.model_selection import LevelSelector
+    >>> frame = pd.DataFrame(np.eye(3), columns=["level1__0", "level2__0", "level2__1"])
+    >>> LevelSelector(levels=[2]).fit_transform(frame).columns.tolist()
+    ['level2__0', 'level2__1']
+    """
+
+    def __init__(self, levels="all"):
+        self.levels = levels
+
+    @all_or_nothing
+    def fit(self, X, y=None):
+        """Find the columns.
+
+        Parameters
+        ----------
+        X : frame of shape (n_samples, n_features)
+            Columns named ``level7__…``. With ``levels="all"`` anything will do.
+        y : array-like of shape (n_samples,), default=None
+            Only checked: labels are +1 (normal) and -1 (anomalous).
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a level is not there; names those that are.
+        """
+        values, groups = read_columns(self, X, reset=True)
+        normal_rows(y, len(values))
+        kept = self._choose(groups)
+        positions = np.arange(self.n_features_in_)
+        self._groups = groups
+        self._columns = np.concatenate([positions[groups[level]] for level in kept])
+        self.levels_ = kept
+        return self
+
+    def transform(self, X):
+        """Return the columns of the levels kept, in the container of `X`."""
+        check_is_fitted(self)
+        values, _ = read_columns(self, X, reset=False)
+        return frame_like(values[:, self._columns], self.get_feature_names_out(), X)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns kept; ``x3`` where the columns have no names."""
+        check_is_fitted(self)
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            names = np.array([f"x{index}" for index in range(self.n_features_in_)], dtype=object)
+        return names[self._columns]
+
+    def _choose(self, groups):
+        if isinstance(self.levels, str) and self.levels == "all":
+            return list(groups)
+        wanted = [] if isinstance(self.levels, str) or np.ndim(self.levels) != 1 else list(self.levels)
+        known = {level: level_number(level) for level in groups if level}
+        if not wanted or not set(wanted) <= set(known.values()):
+            there = sorted(set(known.values())) or "none: the columns are not named 'level7__…'"
+            raise ValueError(f"levels must be 'all' or a list of levels that are there, {there}; got {self.levels!r}.")
+        return [level for level, number in known.items() if number in wanted]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

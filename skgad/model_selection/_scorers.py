@@ -1,0 +1,83 @@
+"""Scorers: callables ``(estimator, X, y) -> float``, higher is better, for ``scoring=`` of a search.
+
+Each takes labels +1 (normal) and -1 (anomalous), refuses all others, and has the anomalies as its positive class where
+that matters: scikit-learn's own ``scoring="average_precision"`` would rate how well *normal* images are found.
+"""
+
+import numpy as np
+from sklearn import metrics
+
+from .._labels import check_labels
+
+
+def auroc_score(estimator, X, y):
+    """Return the area under the ROC curve: the probability that an anomalous image scores below a normal one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad import MahalanobisDetector
+    >>> from skgad.model_selection import auroc_score
+    >>> X, y = np.array([[0.0], [1.0], [0.4], [9.0]]), [1, 1, 1, -1]
+    >>> auroc_score(MahalanobisDetector().fit(X, y), X, y)
+    1.0
+    """
+    anomalous, distances = _read(estimator, X, y)
+    return float(metrics.roc_auc_score(anomalous, distances))
+
+
+def average_precision_score(estimator, X, y):
+    """Return the average precision of the anomalies, with the lowest scores ranked first.
+
+    Its level depends on the share of anomalies: a random ranking gets just that share.
+    """
+    anomalous, distances = _read(estimator, X, y)
+    return float(metrics.average_precision_score(anomalous, distances))
+
+
+def neg_fpr_at_tpr_score(estimator, X, y, *, tpr=0.95):
+    """Return minus the share of normal images called anomalous at the threshold that finds a share of the anomalies.
+
+    Parameters
+    ----------
+    estimator : fitted outlier detector
+    X : its input
+    y : array-like of +1 and -1
+    tpr : float in (0, 1], default=0.95
+        The share of the anomalies that must be found. ``functools.partial`` fixes another one for ``scoring=``.
+    """
+    _check_share("tpr", tpr)
+    anomalous, distances = _read(estimator, X, y)
+    ranked = np.sort(distances[anomalous])[::-1]
+    threshold = ranked[int(np.ceil(tpr * len(ranked) - 1e-9)) - 1]
+    return -float(np.mean(distances[~anomalous] >= threshold))
+
+
+def partial_auroc_score(estimator, X, y, *, max_fpr=0.1):
+    """Return the area under the ROC curve up to a false-positive rate, standardised to [0.5, 1] for better than chance.
+
+    Parameters
+    ----------
+    estimator : fitted outlier detector
+    X : its input
+    y : array-like of +1 and -1
+    max_fpr : float in (0, 1], default=0.1
+        Where to stop. McClish's standardisation, as in scikit-learn.
+    """
+    _check_share("max_fpr", max_fpr)
+    anomalous, distances = _read(estimator, X, y)
+    return float(metrics.roc_auc_score(anomalous, distances, max_fpr=max_fpr))
+
+
+def _read(estimator, X, y):
+    """Return which images are anomalous, and minus the estimator's scores."""
+    y = check_labels(y)
+    if len(set(y)) < 2:
+        raise ValueError(f"Both normal (+1) and anomalous (-1) images are needed to score; all labels are {y[0]}.")
+    scores = estimator.score_samples(X) if hasattr(estimator, "score_samples") else estimator.decision_function(X)
+    return y == -1, -np.asarray(scores)
+
+
+def _check_share(name, value):
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= 1:
+        raise ValueError(f"{name} must be a share in (0, 1]; got {value!r}.")

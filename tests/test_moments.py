@@ -1,0 +1,132 @@
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.covariance import ledoit_wolf, oas
+
+from skgad._moments import covariance, ledoit_wolf_shrinkage, merge, moments, oas_shrinkage, remove
+
+SHAPES = [(500, 8), (30, 80), (60, 80), (3, 5), (40, 1)]
+FIELDS = ("n_samples", "mean", "covariance", "ledoit_wolf", "oas")
+
+
+def draw(shape, seed=0, offset=0.0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=shape) @ rng.normal(size=(shape[1], shape[1])) + offset
+
+
+def summary(sample):
+    return (sample.n_samples, sample.mean, covariance(sample), ledoit_wolf_shrinkage(sample), oas_shrinkage(sample))
+
+
+def assert_same(one, other, rtol=1e-10):
+    deviation = np.sqrt(one.variances.max())
+    for name, a, b in zip(FIELDS, summary(one), summary(other), strict=True):
+        scale = {"mean": deviation, "covariance": deviation**2}.get(name, 1.0)
+        np.testing.assert_allclose(a, b, rtol=0, atol=rtol * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("ours", "theirs"), [(ledoit_wolf_shrinkage, ledoit_wolf), (oas_shrinkage, oas)])
+def test_shrinkage_equals_scikit_learn(shape, ours, theirs):
+    X = draw(shape)
+    assert ours(moments(X)) == pytest.approx(theirs(X)[1], rel=1e-12, abs=1e-14)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_covariance_is_that_of_the_rows(shape):
+    X = draw(shape)
+    expected = np.cov(X.T, bias=True).reshape(shape[1], shape[1])
+    np.testing.assert_allclose(covariance(moments(X)), expected, atol=1e-13 * np.abs(expected).max())
+    np.testing.assert_allclose(moments(X, diagonal=True).variances, X.var(axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+@pytest.mark.parametrize("n_parts", [2, 7, 25])
+@pytest.mark.parametrize("shape", [(500, 8), (30, 80), (60, 80), (120, 80)])
+def test_merge_equals_the_moments_of_the_union(shape, n_parts, offset):
+    X = draw(shape, offset=offset)
+    first, *rest = (moments(part) for part in np.array_split(X, n_parts))
+    for part in rest:
+        first = merge(first, part)
+    assert_same(first, moments(X))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+@pytest.mark.parametrize("shape", [(500, 8), (30, 80), (120, 80)])
+def test_remove_equals_the_moments_of_the_rest(shape, offset):
+    X = draw(shape, offset=offset)
+    n_removed = shape[0] // 3
+    assert_same(remove(moments(X), moments(X[:n_removed])), moments(X[n_removed:]))
+
+
+def test_single_rows_can_be_merged():
+    X = draw((40, 6))
+    sample = moments(X[:1])
+    for row in X[1:]:
+        sample = merge(sample, moments(row[np.newaxis]))
+    assert_same(sample, moments(X))
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_removing_rows_that_never_were_there_is_refused_where_it_shows(diagonal):
+    whole = moments(draw((50, 4)), diagonal=diagonal)
+    with pytest.raises(ValueError, match="never learnt"):
+        remove(whole, moments(10 * draw((20, 4), seed=1), diagonal=diagonal))
+
+
+def test_removing_leaves_two_rows_at_least():
+    X = draw((10, 3))
+    assert remove(moments(X), moments(X[2:])).n_samples == 2
+    with pytest.raises(ValueError, match="at least two must be left"):
+        remove(moments(X), moments(X[1:]))
+
+
+def test_the_callers_rows_are_left_alone():
+    X = draw((10, 40))
+    X.setflags(write=False)
+    before = X.copy()
+    merge(moments(X), moments(X))
+    np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("shape", [(500, 300), (30, 300)])
+def test_a_pickle_holds_the_smaller_of_rows_and_triangle(shape):
+    sample = moments(draw(shape))
+    data = pickle.dumps(sample)
+    assert len(data) < 8 * min(shape[0] * 300, 300 * 301 / 2) + 8 * 4 * 300 + 2000
+    assert_same(pickle.loads(data), sample, rtol=0)
+
+
+sizes = st.integers(1, 30)
+exponents = st.integers(-3, 3)  # offsets and scales over six orders of magnitude: float64 holds the laws to 1e-7 there
+
+
+@settings(deadline=None, max_examples=50)
+@given(sizes, sizes, sizes, st.integers(1, 12), exponents, st.integers(0, 2**32 - 1))
+def test_merge_is_commutative_and_associative(n_a, n_b, n_c, n_features, exponent, seed):
+    rng = np.random.default_rng(seed)
+    a, b, c = (moments(rng.normal(size=(n, n_features)) + rng.normal() * 10.0**exponent) for n in (n_a, n_b, n_c))
+    assert_same(merge(a, b), merge(b, a), rtol=1e-8)
+    assert_same(merge(merge(a, b), c), merge(a, merge(b, c)), rtol=1e-8)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(2, 30), sizes, st.integers(1, 12), exponents, st.integers(0, 2**32 - 1))
+def test_remove_undoes_merge(n_kept, n_removed, n_features, exponent, seed):
+    rng = np.random.default_rng(seed)
+    kept, removed = (moments(rng.normal(size=(n, n_features)) + 10.0**exponent) for n in (n_kept, n_removed))
+    assert_same(remove(merge(kept, removed), removed), kept, rtol=1e-7)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 60), st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_rows_and_columns_may_be_permuted(n_samples, n_features, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, n_features))
+    order = rng.permutation(n_features)
+    plain, permuted = moments(X), moments(X[rng.permutation(n_samples)][:, order])
+    np.testing.assert_allclose(covariance(permuted), covariance(plain)[np.ix_(order, order)], atol=1e-12)
+    assert ledoit_wolf_shrinkage(permuted) == pytest.approx(ledoit_wolf_shrinkage(plain), abs=1e-10)
