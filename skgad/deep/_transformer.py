@@ -6,6 +6,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from .._labels import normal_rows
 from .._levels import feature_names, frame
 from ..exceptions import WeightsError
+from ._cache import fingerprint_features, make_key, open_cache
 from ._images import check_images, decode
 
 # torch and timm are imported inside the methods that need them: `import skgad` stays light, and so does a process that
@@ -34,6 +35,10 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         Images per forward pass. The features do not depend on it beyond float32 rounding.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
+    cache : None, True or path, default=None
+        Where to keep the features of every image: True for the user's cache folder. An image that is found there does
+        not go through the network again, whatever the levels asked for; if all are, no network is loaded. All levels
+        are computed and kept, a few kilobytes an image.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -61,8 +66,8 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
     *Preprocessing* is the papers': the whole image, bilinear without antialiasing, no crop, then the network's own mean
     and deviation. It is not timm's evaluation transform. Pixels are not rounded after resizing.
 
-    The network is loaded at the first ``fit`` or ``transform``, once a process, and shared by clones. It is never
-    pickled. Convolutions run in IEEE float32.
+    The network is loaded when it is first needed, once a process, and shared by clones. It is never pickled.
+    Convolutions run in IEEE float32.
 
     References
     ----------
@@ -90,6 +95,7 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         image_size=None,
         batch_size=16,
         device="auto",
+        cache=None,
         verbose=0,
     ):
         self.backbone = backbone
@@ -98,6 +104,7 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         self.image_size = image_size
         self.batch_size = batch_size
         self.device = device
+        self.cache = cache
         self.verbose = verbose
 
     def fit(self, X, y=None):
@@ -126,11 +133,11 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         levels = self._find_levels()
         images = check_images(X)
         normal_rows(y, len(images))
-        network = self._load_network()
-        self.backbone_ = network.backbone.name
+        sha256 = self._find_weights_sha256()
+        self.backbone_ = self._find_backbone().name
         self.levels_ = levels
         self.image_size_ = self._find_image_size()
-        self.weights_sha256_ = network.sha256
+        self.weights_sha256_ = sha256
         return self
 
     def transform(self, X):
@@ -157,13 +164,17 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         """
         levels = self._find_levels()
         images = check_images(X)
-        network = self._load_network()
-        self._verify(network)
+        sha256 = self._find_weights_sha256()
+        self._verify(sha256)
         names = self.get_feature_names_out()
         values = np.empty((len(images), len(names)), dtype=np.float32)
+        cache = open_cache(self.cache)
         for rows in self._batches(len(images)):
-            batch = [decode(images[row], row) for row in rows]
-            values[rows.start : rows.stop] = network.pool_levels(batch, levels, self._find_image_size())
+            if cache is None:
+                pooled = self._pool([images[row] for row in rows], rows, levels)
+            else:
+                pooled = self._pool_through_cache(cache, sha256, images, rows, levels)
+            values[rows.start : rows.stop] = pooled
         return frame(values, names, like=X)
 
     def get_feature_names_out(self, input_features=None):
@@ -184,6 +195,45 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
 
         return load_network(self.backbone, self.weights, self.device)
 
+    def _pool(self, images, positions, levels):
+        """Return the pooled features of some images, in one forward pass."""
+        batch = [decode(image, position) for image, position in zip(images, positions, strict=True)]
+        return self._load_network().pool_levels(batch, levels, self._find_image_size())
+
+    def _pool_through_cache(self, cache, sha256, images, rows, levels):
+        """Return the same for a batch, of which only what the cache lacks goes through the network, at all levels."""
+        table = self._find_backbone().levels
+        fingerprint = fingerprint_features(self._find_backbone(), sha256, self._find_image_size())
+        keys = [make_key(fingerprint, images[row]) for row in rows]
+        found = cache.get(keys)
+        lacking = {key: row for key, row in zip(keys, rows, strict=True) if key not in found}
+        if lacking:
+            every = [level.number for level in table]
+            pooled = self._pool([images[row] for row in lacking.values()], lacking.values(), every)
+            entries = dict(zip(lacking, pooled, strict=True))
+            cache.put(entries)
+            found |= entries
+        ends = np.cumsum([level.channels for level in table])
+        kept = np.concatenate([np.arange(ends[n - 1] - table[n - 1].channels, ends[n - 1]) for n in levels])
+        return np.stack([found[key] for key in keys])[:, kept]
+
+    def _find_weights_sha256(self):
+        """Return the fingerprint of the weights; the cache may know it, so that no network is needed."""
+        cache = open_cache(self.cache)
+        origin = None if cache is None else self._find_weights_origin()
+        if origin is None:
+            return self._load_network().sha256
+        sha256 = cache.get_weights(origin)
+        if sha256 is None:
+            sha256 = self._load_network().sha256
+            cache.put_weights(origin, sha256)
+        return sha256
+
+    def _find_weights_origin(self):
+        from ._weights import describe_origin
+
+        return describe_origin(self._find_backbone().name, self.weights)
+
     def _find_image_size(self):
         return self._find_backbone().image_size if self.image_size is None else int(self.image_size)
 
@@ -203,9 +253,9 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
             )
         return sorted(int(level) for level in levels)
 
-    def _verify(self, network):
-        """Raise WeightsError unless the network is the one that `fit` saw, if it ran."""
-        name, sha256 = network.backbone.name, network.sha256
+    def _verify(self, sha256):
+        """Raise WeightsError unless all that features depend on is what `fit` saw, if it ran."""
+        name = self._find_backbone().name
         now = {"backbone_": name, "levels_": self._find_levels(), "image_size_": self._find_image_size()}
         for attribute, value in now.items():
             if getattr(self, attribute, value) != value:

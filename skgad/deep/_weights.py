@@ -56,6 +56,16 @@ def load_model(name, weights):
     return model.eval()
 
 
+def describe_origin(name, weights):
+    """Return where weights come from, as a text that changes with the file; None where that cannot be told."""
+    check_weights(weights)
+    path = _find_packaged(name) if weights == "auto" else Path(weights)
+    if path is None:
+        return None
+    state = path.stat()
+    return f"{name} {path.resolve()} {state.st_mtime_ns} {state.st_size}"
+
+
 def fingerprint(model):
     """Return the sha256 of a network's weights: names, types, shapes and bytes, whatever file they came from."""
     digest = hashlib.sha256()
