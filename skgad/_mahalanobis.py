@@ -227,8 +227,9 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
     def leave_one_out_scores(self, X):
         """Return the score of each training row by a detector that has not seen it, in closed form.
 
-        Sorted, they show suspicious images in a training set: an image that is in the fit pulls the Gaussian towards
-        itself, so that its plain score looks better than it should.
+        An image that is in the fit pulls the Gaussian towards itself, so that its plain score looks better than it
+        should. Its leave-one-out score is on the scale of new images: sorted, or held against a threshold, these scores
+        show suspicious images in a training set.
 
         Parameters
         ----------

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import polars
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import chi2
 from sklearn.covariance import OAS, LedoitWolf, MinCovDet
 from sklearn.exceptions import NotFittedError
@@ -193,15 +195,40 @@ def batches(X, n_parts=4):
     return [X.iloc[rows] for rows in np.array_split(np.arange(len(X)), n_parts)]
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e6])
 @pytest.mark.parametrize("covariance", COVARIANCES)
-def test_partial_fit_equals_fit_on_all_rows(covariance):
-    X, new = by_level(draw()), by_level(draw(seed=1))
+@pytest.mark.parametrize("n_features", [6, 500])
+def test_partial_fit_equals_fit_on_all_rows(covariance, offset, n_features):
+    if covariance == "empirical" and n_features > 200:
+        pytest.skip("an empirical covariance of fewer rows than features is singular")
+    X, new = (by_level(draw(200, n_features, seed) + offset) for seed in (0, 1))
     whole, streamed = MahalanobisDetector(covariance).fit(X), MahalanobisDetector(covariance)
     for batch in batches(X):
         streamed.partial_fit(batch)
     assert streamed.n_samples_seen_ == 200
-    np.testing.assert_allclose(streamed.score_samples(new), whole.score_samples(new), rtol=1e-10)
+    np.testing.assert_allclose(streamed.score_samples(new), whole.score_samples(new), rtol=1e-8)
     assert streamed.offset_ == pytest.approx(whole.offset_, rel=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_empirical_distance_does_not_depend_on_the_basis(n_features, seed):
+    rng = np.random.default_rng(seed)
+    X, new = rng.normal(size=(40, n_features)), rng.normal(size=(10, n_features))
+    A = np.linalg.qr(rng.normal(size=(n_features, n_features)))[0] * rng.uniform(0.01, 100, n_features)
+    shift = rng.normal(size=n_features) * 100
+    plain = MahalanobisDetector("empirical").fit(X).score_samples(new)
+    turned = MahalanobisDetector("empirical").fit(X @ A + shift).score_samples(new @ A + shift)
+    np.testing.assert_allclose(turned, plain, rtol=1e-6)
+
+
+def test_duplicate_and_constant_features_are_borne():
+    X = draw()
+    redundant = np.column_stack([X, X[:, :2], np.full(len(X), 0.1)])
+    for covariance in ("ledoit_wolf", "oas", "diagonal", "identity"):
+        assert np.isfinite(MahalanobisDetector(covariance).fit(redundant).score_samples(redundant)).all()
+    with pytest.raises(ValueError, match="1 are constant"):
+        MahalanobisDetector("empirical").fit(redundant)
 
 
 def test_a_stream_may_begin_with_one_row_and_go_on_from_a_fit():
