@@ -1,8 +1,9 @@
 """Do leave-one-out scores find defective images in a training set?
 
 Mixes 1, 2 and 5 % of defective solar cells into the normal ones and ranks the training cells, by leave-one-out scores
-and by the plain scores of the detector that was fitted on them. Run with ``python examples/measure_dirty_training_set.py``;
-needs the extra ``demo``. Three minutes on two CPU cores.
+and by the plain scores of the detector that was fitted on them.
+
+Run with ``python examples/measure_dirty_training_set.py``; needs the extra ``demo``. Three minutes on two CPU cores.
 """
 
 import numpy as np
