@@ -69,6 +69,18 @@ def read_normal_rows(estimator, X, y, *, reset, at_least=1):
     return values, groups
 
 
+def check_has_scores(parameter, estimator):
+    """Raise TypeError unless an estimator has ``score_samples`` or ``decision_function``."""
+    if not hasattr(estimator, "score_samples") and not hasattr(estimator, "decision_function"):
+        raise TypeError(f"{parameter} must have score_samples or decision_function; {estimator!r} has neither.")
+
+
+def read_scores(estimator, X):
+    """Return an outlier detector's scores, higher = more normal: ``score_samples``, else ``decision_function``."""
+    has_scores = hasattr(estimator, "score_samples")
+    return np.asarray(estimator.score_samples(X) if has_scores else estimator.decision_function(X))
+
+
 def _read_known_frame(estimator, X):
     names = getattr(estimator, "feature_names_in_", None)
     if names is None or not isinstance(X, pd.DataFrame) or X.shape[1] != len(names) or len(X) == 0:

@@ -157,7 +157,9 @@ def leave_one_out_distances(X, sample, kind):
         return ratio * np.linalg.norm(centred, axis=1)
     if kind == "diagonal":
         squares = centred**2 / (ratio * _variances_to_divide_by(sample))
-        return ratio * np.sqrt(_without_itself(squares, ratio / (n_samples - 1)).sum(axis=1))
+        squares = _without_itself(squares, ratio / (n_samples - 1))
+        # a feature that only this row moves is constant without it, and counts in its own unit
+        return ratio * np.sqrt(np.where(np.isinf(squares), centred**2, squares).sum(axis=1))
     shrinkage = _SHRINKAGES[kind](sample)
     squares = _factorise(sample, (1.0 - shrinkage) * ratio, shrinkage).norms(centred) ** 2
     return ratio * np.sqrt(_without_itself(squares, (1.0 - shrinkage) * ratio / (n_samples - 1)))
@@ -213,13 +215,16 @@ def _factorise(sample, weight, shrinkage):
 def _factorise_rows(sample, weight, floor):
     """Return the same from the few rows themselves, in O(n² D)."""
     _, singular, axes = linalg.svd(sample.rows, full_matrices=False, check_finite=False)
+    if floor <= 10 * sample.n_features * np.finfo(np.float64).eps * singular[0] ** 2 / sample.n_samples:
+        raise np.linalg.LinAlgError("The rows show no noise to shrink by.")
     return LowRank(axes, weight * singular**2 / sample.n_samples + floor, floor)
 
 
 def _without_itself(squares, c):
-    """Return ``q / (1 - c q)``, infinite where a row alone spans its direction."""
+    """Return ``q / (1 - c q)``, infinite where a row alone spans its direction, as far as rounding tells."""
+    rest = 1.0 - c * squares
     with np.errstate(divide="ignore"):
-        return squares / np.maximum(1.0 - c * squares, 0.0)
+        return squares / np.where(rest > 100 * squares.size * np.finfo(np.float64).eps, rest, 0.0)
 
 
 def _variances_to_divide_by(sample):

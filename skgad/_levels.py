@@ -23,6 +23,31 @@ def join(level, suffix):
     return f"{level}__{suffix}" if level else suffix
 
 
+def choose_levels(levels, known, of):
+    """Return the numbers that a parameter ``levels`` means, ascending.
+
+    Parameters
+    ----------
+    levels : "all" or list of int
+    known : list of int
+    of : str
+        Whose levels they are, for the error.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or a level is not known or comes twice; names the known ones.
+    """
+    if isinstance(levels, str) and levels == "all":
+        return sorted(known)
+    chosen = list(levels) if isinstance(levels, (list, tuple, range, np.ndarray)) else []
+    integers = all(isinstance(level, (int, np.integer)) and not isinstance(level, bool) for level in chosen)
+    if not chosen or not integers or len(set(chosen)) < len(chosen) or not set(chosen) <= set(known):
+        there = sorted(known) or "none (no column is named 'level7__…')"
+        raise ValueError(f"levels must be 'all' or a list of different numbers out of {there}, {of}; got {levels!r}.")
+    return sorted(int(level) for level in chosen)
+
+
 def level_number(level):
     """Return the number of a level from its name: 7 for ``level7`` and ``left__level7``."""
     return int(level.rsplit("level", 1)[1])
@@ -75,8 +100,13 @@ def frame(values, names, like=None):
 
 
 def frame_like(values, names, X):
-    """Return `values` in the container of `X`: a frame for a pandas or polars frame, otherwise the array itself."""
-    return frame(values, names, like=X) if isinstance(X, pd.DataFrame) or _is_polars(X) else values
+    """Return `values` in the container of `X`: a frame for a pandas or polars frame, otherwise the array itself.
+
+    `names` may be a function that is called only where names are needed.
+    """
+    if not isinstance(X, pd.DataFrame) and not _is_polars(X):
+        return values
+    return frame(values, names() if callable(names) else names, like=X)
 
 
 def _is_polars(X):

@@ -5,10 +5,11 @@ the Gaussian, ``LevelwiseDetector(OneClassSVM())``.
 """
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from ._columns import all_or_nothing, read_columns, read_normal_rows
+from ._columns import all_or_nothing, check_has_scores, read_columns, read_normal_rows, read_scores
 from ._levels import frame_like, join
 
 
@@ -81,10 +82,11 @@ class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         values, groups = read_columns(self, X, reset=False)
         parts = [
-            np.asarray(one.transform(values[:, columns]))
-            for one, columns in zip(self.transformers_, groups.values(), strict=True)
+            one.transform(values[:, columns]) for one, columns in zip(self.transformers_, groups.values(), strict=True)
         ]
-        return frame_like(np.hstack(parts), self.get_feature_names_out(), X)
+        if any(issparse(part) for part in parts):
+            raise ValueError(f"{self.transformer!r} gives sparse matrices; make it give arrays, sparse_output=False.")
+        return frame_like(np.hstack(parts), self.get_feature_names_out, X)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the output columns: ``level7__pca3``."""
@@ -117,7 +119,8 @@ class LevelwiseDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     detectors_ : list of estimator
         For each level the fitted clone.
     offset_ : float
-        The sum of the detectors' ``offset_``, 0 for those without one. No rate is claimed for it: see `FPRThresholdCV`.
+        The sum of the detectors' offsets, 0 for those without ``decision_function``. No rate is claimed for it: see
+        `FPRThresholdCV`.
     n_features_in_ : int
         Number of columns seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -162,14 +165,14 @@ class LevelwiseDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         TypeError
             If `detector` has neither ``score_samples`` nor ``decision_function``.
         """
-        if not hasattr(self.detector, "score_samples") and not hasattr(self.detector, "decision_function"):
-            raise TypeError(f"detector must have score_samples or decision_function; {self.detector!r} has neither.")
+        check_has_scores("detector", self.detector)
         X, groups = read_normal_rows(self, X, y, reset=True)
         fitted = [clone(self.detector).fit(X[:, columns]) for columns in groups.values()]
         self._groups = groups
         self.levels_ = list(groups)
         self.detectors_ = fitted
-        self.offset_ = float(sum(_offset(one) for one in fitted))
+        pairs = zip(fitted, groups.values(), strict=True)
+        self.offset_ = float(sum(_find_offset(one, X[:1, columns]) for one, columns in pairs))
         return self
 
     def score_samples(self, X):
@@ -177,7 +180,7 @@ class LevelwiseDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         values, groups = read_columns(self, X, reset=False)
         return sum(
-            _scores(one, values[:, columns]) for one, columns in zip(self.detectors_, groups.values(), strict=True)
+            read_scores(one, values[:, columns]) for one, columns in zip(self.detectors_, groups.values(), strict=True)
         )
 
     def decision_function(self, X):
@@ -193,13 +196,11 @@ class LevelwiseDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         return self.fit(X, y).predict(X)
 
 
-def _scores(detector, X):
-    return detector.score_samples(X) if hasattr(detector, "score_samples") else detector.decision_function(X)
-
-
-def _offset(detector):
-    """Return the offset of a detector's scores; those of a ``decision_function`` have theirs taken off."""
-    return np.ravel(getattr(detector, "offset_", 0.0))[0] if hasattr(detector, "score_samples") else 0.0
+def _find_offset(detector, X):
+    """Return what a detector takes off its scores; read off a row, since a pipeline does not tell it."""
+    if hasattr(detector, "score_samples") and hasattr(detector, "decision_function"):
+        return np.ravel(detector.score_samples(X) - detector.decision_function(X))[0]
+    return 0.0
 
 
 def _strip_output(transformer):

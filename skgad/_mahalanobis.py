@@ -16,6 +16,7 @@ from ._gaussian import (
     estimate,
     leave_one_out_distances,
 )
+from ._labels import normal_rows
 from ._levels import frame, join
 from ._moments import merge, moments, remove, varies
 
@@ -66,7 +67,8 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
     symmetric matrix a level, as its lower triangle, or those few rows; factors are rebuilt on loading.
 
     *Streaming is exact.* The detector keeps moments up to the fourth order, so that `partial_fit`, `merge` and `forget`
-    give what a fit on the union or the difference gives, shrinkage included. A factor is computed when it is needed, at
+    give what a fit on the union or the difference gives, shrinkage included; rows so far out that the others' digits
+    drown in them are not forgotten but refused. A factor is computed when it is needed, at
     the first score after an update. With `NPCA` in front, go through the stream twice: ``npca.partial_fit(batch)`` for
     all batches, then ``detector.partial_fit(npca.transform(batch))``.
 
@@ -125,7 +127,7 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         samples = gaussians = None
         if isinstance(self.covariance, str):
             samples = [moments(X[:, columns], diagonal=self._is_diagonal()) for columns in groups.values()]
-            gaussians = self._estimate(samples, groups)
+            gaussians = self._estimate(samples, groups, self.covariance)
         else:
             gaussians = [self._fit_estimator(level, X[:, columns]) for level, columns in groups.items()]
         self._groups = groups
@@ -152,7 +154,6 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         ValueError
             As `fit`; and if ``covariance`` is an estimator, which has no moments to be updated.
         """
-        self._check_parameters()
         self._check_streams()
         first = not hasattr(self, "_samples")
         X, groups = read_normal_rows(self, X, y, reset=first)
@@ -163,6 +164,7 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         self._keep(batch, None, batch[0].n_samples)
         return self
 
+    @all_or_nothing
     def merge(self, other):
         """Learn all that another detector has learnt: the result is that of a fit on the rows of both.
 
@@ -180,6 +182,8 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         ValueError
             If the two do not fit together; neither is changed.
         """
+        if not isinstance(other, MahalanobisDetector):
+            raise ValueError(f"merge takes another MahalanobisDetector; got {type(other).__name__}.")
         check_is_fitted(self)
         check_is_fitted(other)
         self._check_streams()
@@ -194,6 +198,7 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         self._keep(samples, None, samples[0].n_samples)
         return self
 
+    @all_or_nothing
     def forget(self, X, y=None):
         """Unlearn rows that were learnt before: the result is that of a fit without them.
 
@@ -224,7 +229,7 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         self._keep(samples, None, samples[0].n_samples)
         return self
 
-    def leave_one_out_scores(self, X):
+    def leave_one_out_scores(self, X, y=None):
         """Return the score of each training row by a detector that has not seen it, in closed form.
 
         An image that is in the fit pulls the Gaussian towards itself, so that its plain score looks better than it
@@ -234,13 +239,15 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or frame of shape (n_samples_seen_, n_features)
-            All rows that were learnt, and no others, in any order.
+            All rows that were learnt, in any order.
+        y : array-like of shape (n_samples,), default=None
+            As in `fit`: rows at -1 were not learnt, and get their plain score.
 
         Returns
         -------
         ndarray of shape (n_samples,)
             Higher is more normal. The shrinkage intensity and its target are held fixed; minus infinity where the
-            covariance of the others is singular.
+            covariance of the others is singular ("empirical").
 
         Raises
         ------
@@ -249,15 +256,22 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._check_streams()
-        X, groups = read_columns(self, X, reset=False)
-        if len(X) != self.n_samples_seen_:
+        learnt, groups = read_normal_rows(self, X, y, reset=False)
+        if len(learnt) != self.n_samples_seen_:
             raise ValueError(
-                f"leave_one_out_scores takes the {self.n_samples_seen_} rows that were learnt; got {len(X)} rows."
+                f"leave_one_out_scores takes the {self.n_samples_seen_} rows that were learnt; got {len(learnt)}. "
+                "Where anomalous rows were left out of the fit, give y as there."
             )
-        return -sum(
-            leave_one_out_distances(X[:, columns], sample, self.covariance)
+        left_out = -sum(
+            leave_one_out_distances(learnt[:, columns], sample, self._kind)
             for sample, columns in zip(self._samples, groups.values(), strict=True)
         )
+        rows = None if y is None else normal_rows(y, len(X))
+        if rows is None:
+            return left_out
+        scores = self.score_samples(X)
+        scores[rows] = left_out
+        return scores
 
     def transform(self, X):
         """Return the distance of each row to each level's Gaussian.
@@ -300,15 +314,22 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
 
     @property
     def location_(self):
-        return [one.location for one in self._factorised()]
+        samples = self._samples
+        return [one.location for one in self._gaussians] if samples is None else [one.mean for one in samples]
 
     @property
     def covariance_(self):
-        return [one.covariance for one in self._factorised()]
+        return [one.covariance for one in self._read_gaussians()]
 
     @property
     def shrinkage_(self):
-        return [one.shrinkage for one in self._factorised()]
+        return [one.shrinkage for one in self._read_gaussians()]
+
+    def _read_gaussians(self):
+        try:
+            return self._factorised()
+        except ValueError as error:  # there is no such attribute yet, in a stream that has only begun
+            raise AttributeError(str(error)) from error
 
     def _distances(self, X):
         X, groups = read_columns(self, X, reset=False)
@@ -319,6 +340,7 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
 
     def _keep(self, samples, gaussians, n_samples):
         """Set all that a fit sets; `gaussians` are None where they wait until they are needed."""
+        self._kind = self.covariance if isinstance(self.covariance, str) else None
         self._samples = samples
         self._gaussians = gaussians
         self._distance_names = self._name_distances()
@@ -328,17 +350,17 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
 
     def _factorised(self):
         if self._gaussians is None:
-            self._gaussians = self._estimate(self._samples, self._groups)
+            self._gaussians = self._estimate(self._samples, self._groups, self._kind)
         return self._gaussians
 
-    def _estimate(self, samples, groups):
+    def _estimate(self, samples, groups, kind):
         gaussians = []
         for sample, level in zip(samples, groups, strict=True):
             _refuse_constant(sample, level)
             try:
-                gaussians.append(estimate(sample, self.covariance))
+                gaussians.append(estimate(sample, kind))
             except np.linalg.LinAlgError as error:
-                raise ValueError(_explain_singular(sample, level, self.covariance)) from error
+                raise ValueError(_explain_singular(sample, level, kind)) from error
         return gaussians
 
     def _fit_estimator(self, level, X):
@@ -384,8 +406,11 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
 
     def _check_streams(self):
         """Raise ValueError unless there are moments to be updated, of the form that `covariance` needs."""
-        if not isinstance(self.covariance, str) or getattr(self, "_samples", ()) is None:
-            raise ValueError(f"covariance={self.covariance!r} keeps no moments; only {', '.join(KINDS)} do. Fit anew.")
+        self._check_parameters()
+        if not isinstance(self.covariance, str):
+            raise ValueError(f"covariance={self.covariance!r} keeps no moments; only {', '.join(KINDS)} do.")
+        if getattr(self, "_samples", ()) is None:
+            raise ValueError("The fit was by a covariance estimator, which keeps no moments to go on from; fit anew.")
         sample = getattr(self, "_samples", [None])[0]
         only_variances = sample is not None and sample.scatter is not None and sample.scatter.ndim == 1
         if sample is not None and only_variances != self._is_diagonal():

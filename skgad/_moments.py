@@ -116,8 +116,9 @@ def remove(whole, part):
     Raises
     ------
     ValueError
-        If fewer than two rows would be left, or a direction is left with a negative variance, so that `part` cannot
-        have been part of `whole`. Other rows that never were in it cannot be told.
+        If fewer than two rows would be left; if a direction is left with a negative variance, so that `part` cannot
+        have been part of `whole` (other rows that never were in it cannot be told); or if the rows are so much larger
+        than those left that their fourth powers leave no digits of them.
     """
     n_samples = whole.n_samples - part.n_samples
     if n_samples < 2:
@@ -134,9 +135,14 @@ def remove(whole, part):
         cubic=moved.cubic - taken.cubic,
         quartic=moved.quartic - taken.quartic,
     )
-    if not _can_be(left, np.max(moved.variances) * moved.n_samples):
+    if not _can_be(left, moved.variances * moved.n_samples):
         raise ValueError(
             "These rows were never learnt: without them a variance would be negative. Nothing was changed."
+        )
+    if np.finfo(np.float64).eps * moved.quartic > 1e-6 * left.quartic:
+        raise ValueError(
+            "These rows lie so far out that the others' moments drown in their rounding: what is left would be wrong. "
+            "Nothing was changed; fit anew on the rows to be kept."
         )
     return left
 
@@ -157,7 +163,10 @@ def ledoit_wolf_shrinkage(sample):
     """Return the shrinkage intensity of Ledoit and Wolf (2004), in [0, 1], exactly as from the rows themselves."""
     trace, norm = _trace_and_norm(sample)
     n_samples, n_features = sample.n_samples, sample.n_features
-    noise = (sample.quartic / n_samples - norm) / (n_samples * n_features)
+    excess = sample.quartic / n_samples - norm
+    if excess <= 1e-12 * norm:
+        return 0.0  # rounding: two rows, or rows of two mirrored values, show no noise
+    noise = excess / (n_samples * n_features)
     signal = norm / n_features - (trace / n_features) ** 2
     noise = min(noise, signal)
     return float(noise / signal) if noise > 0.0 else 0.0
@@ -213,16 +222,21 @@ def _trace_and_norm(sample):
 
 
 def _can_be(left, scale):
-    """Return whether the sums can be those of any rows: no variance below zero, in no direction, beyond rounding."""
-    tolerance = 1e-9 * scale
-    if left.scatter.ndim == 1:
-        return bool(np.all(left.scatter >= -tolerance))
-    if np.diagonal(left.scatter).min() < -tolerance:
+    """Return whether the sums can be those of any rows: no variance below zero, in no direction, beyond rounding.
+
+    Each feature is measured by its own sum of squares before the removal, `scale`.
+    """
+    tolerance = 1e-9
+    units = np.sqrt(np.where(scale > 0, scale, 1.0))
+    diagonal = left.scatter if left.scatter.ndim == 1 else np.diagonal(left.scatter)
+    if np.any(diagonal < -tolerance * units**2):
         return False
-    lifted = left.scatter.copy()
-    lifted.flat[:: left.n_features + 1] += tolerance
+    if left.scatter.ndim == 1:
+        return True
+    scaled = left.scatter / np.outer(units, units)
+    scaled.flat[:: left.n_features + 1] += tolerance
     try:
-        np.linalg.cholesky(lifted)
+        np.linalg.cholesky(scaled)
     except np.linalg.LinAlgError:
         return False
     return True

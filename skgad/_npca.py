@@ -68,7 +68,8 @@ class NPCA(TransformerMixin, BaseEstimator):
     eigendecomposition, O(n D² + D³), or O(n² D) where 2 n <= D.
 
     *Streaming*: after `partial_fit` over batches the components are those of a fit on all rows. `fit` keeps no moments,
-    which would put the whole covariance into every pickle; a stream starts with `partial_fit`.
+    which would put the whole covariance into every pickle; a stream starts with `partial_fit`. Each call decomposes
+    anew and must have had more rows in all than components are asked for, so give batches of some size.
 
     References
     ----------
@@ -125,7 +126,7 @@ class NPCA(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or frame of shape (n_samples, n_features)
-            At least two rows in the first call.
+            More rows in the first call than components are asked for, and two at least.
         y : array-like of shape (n_samples,), default=None
             As in `fit`.
 

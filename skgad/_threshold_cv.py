@@ -8,6 +8,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
+from ._columns import check_has_scores, read_scores
 from ._gaussian import check_fpr
 from ._labels import normal_rows
 
@@ -105,7 +106,7 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
             If `estimator` has neither ``score_samples`` nor ``decision_function``.
         """
         share = check_fpr(self.fpr)
-        _check_scores(self.estimator)
+        check_has_scores("estimator", self.estimator)
         X = indexable(X)[0]
         n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
         rows = normal_rows(y, n_samples)
@@ -135,7 +136,7 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     def score_samples(self, X):
         """Return the scores of the detector fitted on all normal images: higher is more normal. Shape (n_samples,)."""
         check_is_fitted(self)
-        return _scores(self.estimator_, X)
+        return read_scores(self.estimator_, X)
 
     def decision_function(self, X):
         """Return ``score_samples(X) - offset_``: negative is anomalous. Shape (n_samples,)."""
@@ -161,7 +162,7 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         for train, test in splitter.split(X):
             _check_fold(train, test, n_normals)
             fold = clone(self.estimator).fit(_safe_indexing(X, train), None)
-            scores[test] = _scores(fold, _safe_indexing(X, test))
+            scores[test] = read_scores(fold, _safe_indexing(X, test))
             seen[test] += 1
         if not (seen == 1).all():
             odd = int(np.argmax(seen != 1))
@@ -182,20 +183,11 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
 
 
 def _check_fold(train, test, n_normals):
+    if not len(train) or not len(test):
+        raise ValueError("cv gives a fold without training or without test images; use fewer folds.")
     if max(np.max(train), np.max(test)) >= n_normals:
         raise ValueError(f"cv gives positions beyond the {n_normals} normal images; rows at -1 are left out before it.")
     if np.intersect1d(train, test).size:
         raise ValueError(
             "cv gives folds whose training and test images overlap; these scores would not be out of fold."
         )
-
-
-def _check_scores(estimator):
-    if not hasattr(estimator, "score_samples") and not hasattr(estimator, "decision_function"):
-        raise TypeError(
-            f"estimator must have score_samples or decision_function to be thresholded; {estimator!r} has neither."
-        )
-
-
-def _scores(estimator, X):
-    return estimator.score_samples(X) if hasattr(estimator, "score_samples") else estimator.decision_function(X)

@@ -4,6 +4,7 @@ A leaf: it imports nothing, so that every room may use it. Each error is also th
 """
 
 __all__ = [
+    "CacheError",
     "ImageError",
     "LabelConventionWarning",
     "SkgadError",
@@ -14,6 +15,10 @@ __all__ = [
 
 class SkgadError(Exception):
     """Base class of skgad's own errors."""
+
+
+class CacheError(SkgadError, OSError):
+    """The store of features on disk cannot be read or written."""
 
 
 class ImageError(SkgadError, ValueError):

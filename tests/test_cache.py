@@ -7,6 +7,8 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import timm
+import torch
 from PIL import Image
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -14,13 +16,13 @@ from sklearn.pipeline import make_pipeline
 from skgad import NPCA, DeepFeatureTransformer, MahalanobisDetector
 from skgad.deep import _network
 from skgad.deep._cache import FeatureCache, make_key, open_cache
-from skgad.exceptions import ImageError
+from skgad.exceptions import CacheError, ImageError, WeightsError
 
 from .conftest import LITE0
 
 
 def extractor(cache, **params):
-    return DeepFeatureTransformer(LITE0, cache=cache, **{"image_size": 64, **params})
+    return DeepFeatureTransformer(cache=cache, **{"backbone": LITE0, "image_size": 64, **params})
 
 
 @pytest.fixture
@@ -87,13 +89,50 @@ def test_a_search_runs_the_network_once_and_a_second_one_not_at_all(cells, tmp_p
     np.testing.assert_array_equal(search.fit(images, y).cv_results_["mean_test_score"], first)
 
 
-def test_pixels_of_other_shapes_or_types_have_other_keys():
-    flat = np.zeros((4, 4), dtype=np.uint8)
-    palette = Image.fromarray(flat).convert("P")
-    items = [flat, flat.reshape(2, 8), flat.astype(np.uint16), flat.astype(float), palette, Image.fromarray(flat)]
-    assert len({make_key(b"", item) for item in items}) == len(items)
-    assert make_key(b"", flat) == make_key(b"", np.asfortranarray(flat.copy()))
-    assert make_key(b"a", flat) != make_key(b"b", flat)
+def test_keys_are_of_what_the_network_sees(tmp_path):
+    image = np.arange(16, dtype=np.uint8).reshape(2, 8)
+    np.save(tmp_path / "image.npy", image)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(image).save(tmp_path / "turned.png", exif=exif)
+    palettes = [Image.fromarray(image).convert("P") for _ in range(2)]
+    palettes[1].putpalette(palettes[1].getpalette()[::-1])
+    with Image.open(tmp_path / "turned.png") as turned:
+        others = [image.reshape(4, 4), image.astype(np.uint16) * 300, image[::-1], turned, palettes[1]]
+        keys = {make_key(b"", item, 0) for item in [image, *others]}
+    assert len(keys) == 6
+    memmap = np.load(tmp_path / "image.npy", mmap_mode="r")
+    for same in (np.asfortranarray(image), Image.fromarray(image), memmap, np.dstack([image] * 3)):
+        assert make_key(b"", same, 0) == make_key(b"", image, 0)
+    assert make_key(b"a", image, 0) != make_key(b"b", image, 0)
+
+
+def test_a_store_that_cannot_be_used_is_named_with_the_remedy(photographs, tmp_path):
+    (tmp_path / "features.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(CacheError, match=r"features\.sqlite cannot be used.*Delete that file"):
+        extractor(tmp_path).fit(photographs)
+    with pytest.raises(CacheError, match="another folder"):
+        extractor(tmp_path / "features.sqlite").fit_transform(photographs)
+
+
+def test_weights_that_were_exchanged_behind_the_caches_back_are_refused(photographs, tmp_path):
+    path = tmp_path / "weights.pth"
+    state = timm.create_model("resnet18").state_dict()
+    torch.save(state, path)
+    stamp = path.stat().st_mtime_ns
+    fitted = extractor(tmp_path, backbone="resnet18", weights=path).fit(photographs)
+    torch.save({key: value * 1.5 for key, value in state.items()}, path)
+    os.utime(path, ns=(stamp, stamp))
+    _network._load_network.cache_clear()  # a new process
+    with pytest.raises(WeightsError, match="not those that this transformer was fitted with"):
+        fitted.transform(photographs)
+
+
+def test_a_broken_pil_image_is_named_by_position(photographs, tmp_path):
+    Image.fromarray(np.tile(photographs[0], (5, 5, 1))).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:500])
+    with Image.open(tmp_path / "a.png") as broken, pytest.raises(ImageError, match="image 1, cannot be read"):
+        extractor(tmp_path).fit_transform([photographs[0], broken])
 
 
 def test_a_bad_image_keeps_what_was_computed_before(photographs, tmp_path, passed):

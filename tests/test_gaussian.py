@@ -70,8 +70,15 @@ def test_leave_one_out_equals_brute_force_with_the_shrinkage_held_fixed(kind, sh
 def test_a_row_that_alone_spans_its_direction_is_infinitely_far():
     X = np.column_stack([draw((10, 2)), np.eye(10)[0]])
     distances = leave_one_out_distances(X, moments(X), "empirical")
-    assert distances[0] > 1e6
+    assert distances[0] == np.inf
     assert np.isfinite(distances[1:]).all()
+
+
+def test_a_feature_that_only_one_row_moves_counts_in_its_own_unit_without_it():
+    X = np.column_stack([draw((10, 2)), 1e-3 * np.eye(10)[0]])
+    others = estimate(moments(np.delete(X, 0, axis=0), diagonal=True), "diagonal")
+    distances = leave_one_out_distances(X, moments(X, diagonal=True), "diagonal")
+    assert distances[0] == pytest.approx(others.distances(X[:1])[0], rel=1e-8)
 
 
 def test_a_vector_is_a_diagonal_matrix():

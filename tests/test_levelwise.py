@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import OneClassSVM
 
 from skgad import LevelwiseDetector, LevelwiseTransformer, MahalanobisDetector
@@ -56,6 +56,21 @@ def test_scores_are_added(detector):
     ]
     np.testing.assert_allclose(levelwise.score_samples(new), sum(alone))
     np.testing.assert_array_equal(levelwise.decision_function(new), levelwise.score_samples(new) - levelwise.offset_)
+
+
+def test_a_pipeline_inside_keeps_its_offset():
+    X = by_level().to_numpy()
+    pipe = make_pipeline(StandardScaler(), OneClassSVM()).fit(X)
+    detector = LevelwiseDetector(make_pipeline(StandardScaler(), OneClassSVM())).fit(X)
+    np.testing.assert_array_equal(detector.predict(X), pipe.predict(X))
+    assert set(detector.predict(X)) == {-1, 1}
+
+
+def test_a_transformer_without_names_will_do_for_arrays_and_a_sparse_one_is_refused():
+    X = by_level().to_numpy()
+    np.testing.assert_array_equal(LevelwiseTransformer(FunctionTransformer(np.abs)).fit_transform(X), np.abs(X))
+    with pytest.raises(ValueError, match="sparse_output=False"):
+        LevelwiseTransformer(OneHotEncoder()).fit_transform(X)
 
 
 def test_around_the_gaussian_it_equals_the_level_aware_one():

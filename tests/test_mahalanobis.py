@@ -343,6 +343,42 @@ def test_leave_one_out_scores_are_the_sum_over_levels_and_lower_than_the_trainin
     np.testing.assert_allclose(scores, sum(alone), rtol=1e-10)
 
 
+def test_leave_one_out_scores_leave_anomalous_rows_as_they_are():
+    X, y = np.vstack([draw(), 100 + draw(20)]), np.repeat([1, -1], [200, 20])
+    detector = MahalanobisDetector().fit(X, y)
+    scores = detector.leave_one_out_scores(X, y)
+    np.testing.assert_allclose(scores[:200], detector.leave_one_out_scores(X[:200]))
+    np.testing.assert_array_equal(scores[200:], detector.score_samples(X)[200:])
+    with pytest.raises(ValueError, match=r"got 220.*give y"):
+        detector.leave_one_out_scores(X)
+
+
+def test_parameters_set_after_the_fit_do_not_change_it():
+    X = draw()
+    detector = MahalanobisDetector("empirical").fit(X)
+    expected, left_out = detector.score_samples(X), detector.leave_one_out_scores(X)
+    detector.set_params(covariance="oas")
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), expected)
+    np.testing.assert_array_equal(detector.leave_one_out_scores(X), left_out)
+
+
+def test_streaming_checks_the_parameters():
+    X = draw()
+    for params in ({"fpr": 5}, {"covariance": "bogus"}):
+        with pytest.raises(ValueError, match=f"{next(iter(params))} must"):
+            MahalanobisDetector().fit(X).set_params(**params).forget(X[:10])
+    with pytest.raises(ValueError, match="takes another MahalanobisDetector; got NPCA"):
+        MahalanobisDetector().fit(X).merge(NPCA().fit(X))
+
+
+def test_a_stream_that_has_only_begun_can_be_shown():
+    X = draw()
+    for detector in (MahalanobisDetector().partial_fit(X[:1]), MahalanobisDetector("empirical").partial_fit(X[:4])):
+        assert "MahalanobisDetector" in detector._repr_html_()
+        assert not hasattr(detector, "covariance_")
+        assert detector.location_[0].shape == (6,)
+
+
 def test_leave_one_out_scores_want_all_rows():
     X = draw()
     with pytest.raises(ValueError, match="the 200 rows that were learnt; got 10"):
@@ -404,5 +440,7 @@ def test_two_rows():
     X = draw(2, 4)
     for covariance in ("diagonal", "identity", "oas"):
         assert np.isfinite(MahalanobisDetector(covariance).fit(X).score_samples(X)).all()
-    with pytest.raises(ValueError, match=r"singular.*2 normal rows.*'oas'"):
-        MahalanobisDetector().fit(X)  # two rows show no noise: Ledoit and Wolf shrink by nothing
+    for n_features in (2, 4, 40):
+        for seed in range(50):  # two rows show no noise: Ledoit and Wolf shrink by nothing, or by a rounding
+            with pytest.raises(ValueError, match=r"singular.*2 normal rows.*'oas'"):
+                MahalanobisDetector().fit(draw(2, n_features, seed))

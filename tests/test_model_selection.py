@@ -78,6 +78,18 @@ def test_scorers_refuse_other_labels(scorer, y):
         scorer(Given(), [1.0, 2.0, 3.0], y)
 
 
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_scorers_refuse_scores_that_are_no_numbers(scorer):
+    with pytest.raises(ValueError, match="NaN to image 1"):
+        scorer(Given(), [1.0, np.nan, 3.0], [1, -1, 1])
+
+
+def test_splitter_refuses_an_iterator():
+    X, y = np.zeros((6, 1)), [1, 1, 1, -1, -1, -1]
+    with pytest.raises(ValueError, match=r"pass list\(cv\)"):
+        list(NormalTrainSplit(StratifiedKFold(3).split(X, y)).split(X, y))
+
+
 @pytest.mark.parametrize("share", [0, 1.5, True, "a"])
 def test_scorers_refuse_bad_shares(share):
     scores, y = scores_and_labels()
@@ -116,14 +128,14 @@ def test_level_selector_lets_plain_arrays_pass():
     np.testing.assert_array_equal(LevelSelector().fit_transform(X), X)
 
 
-@pytest.mark.parametrize("levels", [[3], [], "1", 2, None, [[1]]])
+@pytest.mark.parametrize("levels", [[3], [], "1", 2, None, [[1]], [True], [1.0], [2, 2]])
 def test_level_selector_names_the_levels_that_are_there(levels):
     with pytest.raises(ValueError, match=r"\[1, 2, 7\]"):
         LevelSelector(levels).fit(level_frame())
 
 
 def test_level_selector_says_when_there_are_no_levels():
-    with pytest.raises(ValueError, match="not named 'level7__"):
+    with pytest.raises(ValueError, match="no column is named 'level7__"):
         LevelSelector([1]).fit(level_frame().to_numpy())
 
 

@@ -77,6 +77,25 @@ def test_removing_rows_that_never_were_there_is_refused_where_it_shows(diagonal)
         remove(whole, moments(10 * draw((20, 4), seed=1), diagonal=diagonal))
 
 
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_a_negative_variance_shows_whatever_the_other_features_scales(diagonal):
+    rng = np.random.default_rng(0)
+    whole = moments(rng.normal(size=(100, 2)) * [1e6, 1], diagonal=diagonal)
+    with pytest.raises(ValueError, match="never learnt"):
+        remove(whole, moments(rng.normal(size=(30, 2)) * [1, 30], diagonal=diagonal))
+
+
+@pytest.mark.parametrize(("scale", "remedy"), [(1e2, None), (1e5, "fit anew on the rows to be kept")])
+def test_rows_far_out_are_removed_or_refused_but_never_badly(scale, remedy):
+    X, far = draw((200, 12)), scale * draw((5, 12), seed=1)
+    whole = merge(moments(X), moments(far))
+    if remedy is None:
+        assert_same(remove(whole, moments(far)), moments(X), rtol=1e-6)
+    else:
+        with pytest.raises(ValueError, match=remedy):
+            remove(whole, moments(far))
+
+
 def test_removing_leaves_two_rows_at_least():
     X = draw((10, 3))
     assert remove(moments(X), moments(X[2:])).n_samples == 2

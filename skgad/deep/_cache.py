@@ -15,6 +15,9 @@ from pathlib import Path
 import numpy as np
 from platformdirs import user_cache_path
 
+from ..exceptions import CacheError
+from ._images import decode, read_bytes
+
 _FORMAT = 1  # of the values and their meaning; part of every fingerprint
 _TABLES = """
 CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, pooled BLOB NOT NULL) WITHOUT ROWID;
@@ -34,7 +37,7 @@ def open_cache(cache):
         return None
     if cache is not True and not isinstance(cache, (str, os.PathLike)):
         raise ValueError(f"cache must be None, True or the path of a folder; got {cache!r}.")
-    return FeatureCache(user_cache_path("skgad") if cache is True else Path(cache))
+    return FeatureCache(user_cache_path("skgad") if cache is True else Path(cache).expanduser())
 
 
 class FeatureCache:
@@ -73,14 +76,18 @@ class FeatureCache:
 
     @contextmanager
     def _connect(self):
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=60)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            with connection:  # a transaction
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self._path, timeout=60)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=NORMAL")
                 connection.executescript(_TABLES)
-            with connection:
-                yield connection
+                with connection:  # a transaction
+                    yield connection
+        except (sqlite3.Error, OSError) as error:
+            raise CacheError(
+                f"The cache {self._path} cannot be used: {error}. Delete that file, or give another folder as cache=."
+            ) from error
 
 
 def fingerprint_features(backbone, weights_sha256, image_size):
@@ -89,15 +96,19 @@ def fingerprint_features(backbone, weights_sha256, image_size):
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
-def make_key(fingerprint, item):
-    """Return the key of an image: a path's bytes, or an array's or PIL image's pixels, with the fingerprint."""
+def make_key(fingerprint, item, position):
+    """Return the key of an image: of a file's bytes, or of what is decoded from an array or PIL image.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read; names the position.
+    """
     digest = hashlib.sha256(fingerprint)
     if isinstance(item, (str, os.PathLike)):
-        digest.update(Path(item).read_bytes())
+        digest.update(read_bytes(item, position))
     else:
-        pixels = np.asarray(item)
-        mode = getattr(item, "mode", "array")
-        palette = item.getpalette() if mode == "P" else None
-        digest.update(repr((mode, palette, pixels.shape, pixels.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(pixels).tobytes())
+        pixels = np.ascontiguousarray(decode(item, position))
+        digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
+        digest.update(pixels.tobytes())
     return digest.digest()

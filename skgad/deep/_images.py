@@ -6,6 +6,7 @@ is dropped; grey is repeated in three channels; 16-bit grey is divided by 257. A
 """
 
 import os
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -63,6 +64,14 @@ def decode(item, position):
         raise
     except Exception as error:  # Pillow's readers raise what they like on broken files
         raise ImageError(f"{name}, cannot be read: {error}. Is it a whole image file?") from error
+
+
+def read_bytes(path, position):
+    """Return a file's bytes, or raise ImageError with its path and position."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"image {position}, {os.fspath(path)!r}, cannot be read: {error}.") from error
 
 
 def _check_array(X):

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from .._labels import normal_rows
-from .._levels import feature_names, frame
+from .._levels import choose_levels, feature_names, frame
 from ..exceptions import WeightsError
 from ._cache import fingerprint_features, make_key, open_cache
 from ._images import check_images, decode
@@ -37,8 +37,8 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
     cache : None, True or path, default=None
         Where to keep the features of every image: True for the user's cache folder. An image that is found there does
-        not go through the network again, whatever the levels asked for; if all are, no network is loaded. All levels
-        are computed and kept, a few kilobytes an image.
+        not go through the network again, whatever the levels asked for; if all are, no network is loaded, where its
+        weights come from a file or a package. All levels are computed and kept, a few kilobytes an image.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -204,10 +204,11 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         """Return the same for a batch, of which only what the cache lacks goes through the network, at all levels."""
         table = self._find_backbone().levels
         fingerprint = fingerprint_features(self._find_backbone(), sha256, self._find_image_size())
-        keys = [make_key(fingerprint, images[row]) for row in rows]
+        keys = [make_key(fingerprint, images[row], row) for row in rows]
         found = cache.get(keys)
         lacking = {key: row for key, row in zip(keys, rows, strict=True) if key not in found}
         if lacking:
+            self._verify(self._load_network().sha256, sha256)  # the cache only noted it
             every = [level.number for level in table]
             pooled = self._pool([images[row] for row in lacking.values()], lacking.values(), every)
             entries = dict(zip(lacking, pooled, strict=True))
@@ -242,29 +243,21 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         for name in ("batch_size", "image_size"):
             _check_positive(name, getattr(self, name), optional=name == "image_size")
         known = [level.number for level in self._find_backbone().levels]
-        if isinstance(self.levels, str) and self.levels == "all":
-            return known
-        levels = list(self.levels) if isinstance(self.levels, (list, tuple, range, np.ndarray)) else []
-        integers = all(isinstance(level, (int, np.integer)) and not isinstance(level, bool) for level in levels)
-        if not levels or not integers or len(set(levels)) < len(levels) or not set(levels) <= set(known):
-            raise ValueError(
-                f"levels must be 'all' or a list of different numbers out of {known}, the levels of "
-                f"{self.backbone!r}; got {self.levels!r}."
-            )
-        return sorted(int(level) for level in levels)
+        return choose_levels(self.levels, known, of=f"the levels of {self.backbone!r}")
 
-    def _verify(self, sha256):
-        """Raise WeightsError unless all that features depend on is what `fit` saw, if it ran."""
+    def _verify(self, sha256, expected=None):
+        """Raise WeightsError unless all that features depend on is what `fit` saw, if it ran, or what is expected."""
         name = self._find_backbone().name
         now = {"backbone_": name, "levels_": self._find_levels(), "image_size_": self._find_image_size()}
         for attribute, value in now.items():
             if getattr(self, attribute, value) != value:
                 parameter, fitted = attribute.removesuffix("_"), getattr(self, attribute)
                 raise WeightsError(f"Fitted with {parameter} {fitted!r}, but it is now {value!r}; fit anew.")
-        if getattr(self, "weights_sha256_", sha256) != sha256:
+        expected = expected or getattr(self, "weights_sha256_", sha256)
+        if expected != sha256:
             raise WeightsError(
                 f"The weights of {name} found here are not those that this transformer was fitted with (sha256 "
-                f"{sha256[:12]}... against {self.weights_sha256_[:12]}...), so its detectors would give other scores. "
+                f"{sha256[:12]}... against {expected[:12]}...), so its detectors would give other scores. "
                 "Give the same file as weights=, or fit anew."
             )
 

@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._columns import all_or_nothing, read_columns
 from .._labels import normal_rows
-from .._levels import frame_like, level_number
+from .._levels import choose_levels, frame_like, level_number
 
 
 class LevelSelector(TransformerMixin, BaseEstimator):
@@ -87,13 +87,10 @@ class LevelSelector(TransformerMixin, BaseEstimator):
 
     def _choose(self, groups):
         if isinstance(self.levels, str) and self.levels == "all":
-            return list(groups)
-        wanted = [] if isinstance(self.levels, str) or np.ndim(self.levels) != 1 else list(self.levels)
-        known = {level: level_number(level) for level in groups if level}
-        if not wanted or not set(wanted) <= set(known.values()):
-            there = sorted(set(known.values())) or "none: the columns are not named 'level7__…'"
-            raise ValueError(f"levels must be 'all' or a list of levels that are there, {there}; got {self.levels!r}.")
-        return [level for level, number in known.items() if number in wanted]
+            return list(groups)  # columns without a level too
+        numbers = {level: level_number(level) for level in groups if level}
+        chosen = choose_levels(self.levels, set(numbers.values()), of="the levels of the columns")
+        return [level for level, number in numbers.items() if number in chosen]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

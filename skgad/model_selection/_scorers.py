@@ -7,6 +7,7 @@ that matters: scikit-learn's own ``scoring="average_precision"`` would rate how 
 import numpy as np
 from sklearn import metrics
 
+from .._columns import read_scores
 from .._labels import check_labels
 
 
@@ -74,8 +75,10 @@ def _read(estimator, X, y):
     y = check_labels(y)
     if len(set(y)) < 2:
         raise ValueError(f"Both normal (+1) and anomalous (-1) images are needed to score; all labels are {y[0]}.")
-    scores = estimator.score_samples(X) if hasattr(estimator, "score_samples") else estimator.decision_function(X)
-    return y == -1, -np.asarray(scores)
+    scores = read_scores(estimator, X)
+    if np.isnan(scores).any():
+        raise ValueError(f"{estimator!r} gives NaN to image {np.argmax(np.isnan(scores))}; scores must be numbers.")
+    return y == -1, -scores
 
 
 def _check_share(name, value):

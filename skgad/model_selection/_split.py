@@ -69,4 +69,6 @@ class NormalTrainSplit:
         return f"NormalTrainSplit({self.cv!r})"
 
     def _splitter(self, y):
+        if hasattr(self.cv, "__next__"):
+            raise ValueError("cv is an iterator, which could be gone through only once; pass list(cv).")
         return check_cv(self.cv, y, classifier=True)
