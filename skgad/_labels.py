@@ -16,6 +16,10 @@ _FOREIGN_LABELS = (
     "-1 (anomalous); with 1 for anomalies, scoring='roc_auc' would pick the worst model. "
     "skgad.as_labels(y, anomaly=1) makes the labels."
 )
+_TEXT_LABELS = (
+    "y holds text, so y is ignored and every row is taken for normal. Labels are +1 (normal) and -1 (anomalous): "
+    "skgad.as_labels(y, anomaly=[...]) makes them, or np.where(y == 'good', 1, -1)."
+)
 
 
 def as_labels(y, anomaly=1):
@@ -84,7 +88,7 @@ def normal_rows(y, n_samples):
     Warns
     -----
     LabelConventionWarning
-        If the values are within {0, 1}: `y` is ignored then.
+        If the values are within {0, 1}, or text: `y` is ignored then.
     """
     if y is None:
         return None
@@ -98,6 +102,8 @@ def normal_rows(y, n_samples):
     values = _distinct_numbers(y)
     if values and values <= {0.0, 1.0} and 0.0 in values:
         warnings.warn(_FOREIGN_LABELS, LabelConventionWarning, stacklevel=3)
+    if any(isinstance(value, str) for value in y.flat):
+        warnings.warn(_TEXT_LABELS, LabelConventionWarning, stacklevel=3)
     if not values or not values <= {-1.0, 1.0}:
         return None
     if y.shape != (n_samples,):

@@ -29,9 +29,9 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         The false-positive rate: the share of normal images that may be called anomalous.
     cv : int, splitter or iterable, default=20
         The folds, as in scikit-learn; an iterable counts positions among the normal images. An int makes that many
-        contiguous folds without shuffling; for images in an
-        order that matters (kinds one after the other), pass ``KFold(20, shuffle=True, random_state=0)``. Each fold
-        model sees fewer images than the final one: few folds are conservative.
+        contiguous folds without shuffling; for images in an order that matters (kinds one after the other), pass
+        ``KFold(20, shuffle=True, random_state=0)``. Each fold model sees fewer images than the final one: few folds are
+        conservative.
 
     Attributes
     ----------
@@ -155,7 +155,7 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         if splitter.get_n_splits(X) > n_normals:
             raise ValueError(
                 f"cv={self.cv} asks for more folds than there are normal images: n_samples = {n_normals}. "
-                "Lower cv, or give more images."
+                f"Lower cv, {n_normals} at most, or give more images."
             )
         scores = np.full(n_normals, np.nan)
         seen = np.zeros(n_normals, dtype=int)

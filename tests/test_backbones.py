@@ -86,6 +86,8 @@ def test_levels_are_where_the_papers_have_them(name):
 def test_unknown_backbone_names_close_ones():
     with pytest.raises(ValueError, match=r"Unknown backbone 'resnett18'.*'resnet18'.*tf_efficientnet_b0"):
         find_backbone("resnett18")
+    with pytest.raises(ValueError, match="Did you mean 'tf_efficientnet_lite0'"):
+        find_backbone("efficientnet-lite0")
 
 
 def test_unknown_training_names_the_known_ones():

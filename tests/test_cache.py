@@ -89,6 +89,12 @@ def test_a_search_runs_the_network_once_and_a_second_one_not_at_all(cells, tmp_p
     np.testing.assert_array_equal(search.fit(images, y).cv_results_["mean_test_score"], first)
 
 
+def test_a_device_that_is_not_there_is_refused_though_the_cache_is_warm(photographs, tmp_path):
+    extractor(tmp_path).fit_transform(photographs)
+    with pytest.raises(ValueError, match="CUDA devices"):
+        extractor(tmp_path, device="cuda:99").fit(photographs)
+
+
 def test_keys_are_of_what_the_network_sees(tmp_path):
     image = np.arange(16, dtype=np.uint8).reshape(2, 8)
     np.save(tmp_path / "image.npy", image)

@@ -71,6 +71,11 @@ def test_image_folder_without_normal_images_says_where_they_belong(tmp_path, nam
         load_image_folder(tmp_path)
 
 
+def test_image_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: there is no such folder"):
+        load_image_folder(tmp_path / "nowhere")
+
+
 def test_image_folder_refuses_anomalies_in_train(tmp_path):
     make_folder(tmp_path, ["train/good/0.png", "train/hole/0.png"])
     with pytest.raises(ValueError, match=r"holds \['hole'\]"):

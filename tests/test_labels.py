@@ -25,12 +25,10 @@ def test_a_column_of_labels_counts_as_labels():
     [
         None,
         [0.1, 2.0],
-        ["good", "bad"],
         [1, 2, 3],
         [-1, 0, 1],
         [np.nan, 1.0],
         [[2, 3], [4, 5]],
-        np.array(["1", "-1", "1"], object),
         np.array([True, -1, 1], object),
     ],
 )
@@ -49,6 +47,12 @@ def test_boolean_y_is_refused(y):
 @pytest.mark.parametrize("y", [[0, 1], [0, 0], [0.0, 1.0]])
 def test_zero_one_y_warns_and_is_ignored(y):
     with pytest.warns(LabelConventionWarning, match="worst model"):
+        assert normal_rows(y, 2) is None
+
+
+@pytest.mark.parametrize("y", [["good", "bad"], np.array(["1", "-1"], object), pd.Series(["good", "good"])])
+def test_text_warns_and_is_ignored(y):
+    with pytest.warns(LabelConventionWarning, match="holds text"):
         assert normal_rows(y, 2) is None
 
 

@@ -56,6 +56,8 @@ def load_image_folder(root):
     (1, ['crack', 'good'], [-1, 1])
     """
     root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: there is no such folder.")
     train = _find_images(root / "train" / _GOOD)
     if not train:
         raise FileNotFoundError(

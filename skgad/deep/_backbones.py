@@ -135,5 +135,7 @@ def _measure_levels(chain, input_size):
 
 
 def _suggest(architecture):
+    ported = f"tf_{architecture.removeprefix('tf_').replace('-', '_')}"  # the papers' trainings
     close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+    close = [ported, *(name for name in close if name != ported)] if timm.models.is_model(ported) else close
     return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

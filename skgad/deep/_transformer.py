@@ -131,6 +131,7 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
             If no weights can be had.
         """
         levels = self._find_levels()
+        self._check_device()
         images = check_images(X)
         normal_rows(y, len(images))
         sha256 = self._find_weights_sha256()
@@ -234,6 +235,11 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         from ._weights import describe_origin
 
         return describe_origin(self._find_backbone().name, self.weights)
+
+    def _check_device(self):
+        from ._network import find_device
+
+        find_device(self.device)
 
     def _find_image_size(self):
         return self._find_backbone().image_size if self.image_size is None else int(self.image_size)
