@@ -6,11 +6,12 @@ the Gaussian, ``LevelwiseDetector(OneClassSVM())``.
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ._columns import all_or_nothing, check_has_scores, read_columns, read_normal_rows, read_scores
 from ._levels import frame_like, join
+from ._outliers import ScoredOutlierMixin
 
 
 class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
@@ -104,7 +105,7 @@ class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         return tags
 
 
-class LevelwiseDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
+class LevelwiseDetector(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
     """A clone of an outlier detector for each level; their scores are added.
 
     Parameters
@@ -182,18 +183,6 @@ class LevelwiseDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         return sum(
             read_scores(one, values[:, columns]) for one, columns in zip(self.detectors_, groups.values(), strict=True)
         )
-
-    def decision_function(self, X):
-        """Return ``score_samples(X) - offset_``: negative is anomalous. Shape (n_samples,)."""
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X):
-        """Return +1 for normal and -1 for anomalous rows. Shape (n_samples,)."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
-
-    def fit_predict(self, X, y=None):
-        """Fit on the normal rows and return the labels of all: ``fit(X, y).predict(X)``."""
-        return self.fit(X, y).predict(X)
 
 
 def _find_offset(detector, X):

@@ -3,7 +3,7 @@
 import re
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ._columns import all_or_nothing, read_columns, read_normal_rows
@@ -19,11 +19,12 @@ from ._gaussian import (
 from ._labels import normal_rows
 from ._levels import frame, join
 from ._moments import merge, moments, remove, varies
+from ._outliers import ScoredOutlierMixin
 
 _NPCA_COLUMN = re.compile(r"(?:^|__)npca\d+$")
 
 
-class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
+class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, BaseEstimator):
     """One Gaussian per level; the anomaly score is the Mahalanobis distance, summed over the levels.
 
     Parameters
@@ -294,18 +295,6 @@ class MahalanobisDetector(OutlierMixin, TransformerMixin, BaseEstimator):
         """Return minus the sum of the distances: higher is more normal. Shape (n_samples,)."""
         check_is_fitted(self)
         return -self._distances(X).sum(axis=1)
-
-    def decision_function(self, X):
-        """Return ``score_samples(X) - offset_``: negative is anomalous. Shape (n_samples,)."""
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X):
-        """Return +1 for normal and -1 for anomalous rows, by the chi-square threshold at `fpr`. Shape (n_samples,)."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
-
-    def fit_predict(self, X, y=None):
-        """Fit on the normal rows and return the labels of all: ``fit(X, y).predict(X)``."""
-        return self.fit(X, y).predict(X)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns that ``transform`` makes."""

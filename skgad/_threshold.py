@@ -8,18 +8,19 @@ import re
 import warnings
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._columns import all_or_nothing
 from ._gaussian import check_fpr, chi_quantile, predictive_fpr
 from ._labels import normal_rows
+from ._outliers import ScoredOutlierMixin
 from .exceptions import WorkingPointWarning
 
 _CHI_COLUMN = re.compile(r"(?:^|__)(npca_)?chi(\d+)$")
 
 
-class FPRThreshold(OutlierMixin, BaseEstimator):
+class FPRThreshold(ScoredOutlierMixin, BaseEstimator):
     """The paper's working point: a threshold on distances from the chi-square law, as the last step of a pipeline.
 
     The threshold is ``sqrt(chi2.ppf(1 - fpr, D))`` (equation 8), summed over the levels. Nothing is learnt from the
@@ -118,18 +119,6 @@ class FPRThreshold(OutlierMixin, BaseEstimator):
         """Return minus the sum of each row's distances: higher is more normal. Shape (n_samples,)."""
         check_is_fitted(self)
         return -self._validate_distances(X, reset=False).sum(axis=1)
-
-    def decision_function(self, X):
-        """Return ``score_samples(X) - offset_``: negative is anomalous. Shape (n_samples,)."""
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X):
-        """Return +1 for normal and -1 for anomalous rows. Shape (n_samples,)."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
-
-    def fit_predict(self, X, y=None):
-        """Fit and return the labels of all rows: ``fit(X, y).predict(X)``."""
-        return self.fit(X, y).predict(X)
 
     def _validate_distances(self, X, reset):
         distances = validate_data(self, X, dtype=np.float64, reset=reset)

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
@@ -11,9 +11,10 @@ from sklearn.utils.validation import check_is_fitted
 from ._columns import check_has_scores, read_scores
 from ._gaussian import check_fpr
 from ._labels import normal_rows
+from ._outliers import ScoredOutlierMixin
 
 
-class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
+class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
     """Set the threshold of any outlier detector at a false-positive rate, by cross-validation on the normal images.
 
     Every normal image is scored by a clone of `estimator` that was fitted without it. The threshold is the conformal
@@ -137,18 +138,6 @@ class FPRThresholdCV(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         """Return the scores of the detector fitted on all normal images: higher is more normal. Shape (n_samples,)."""
         check_is_fitted(self)
         return read_scores(self.estimator_, X)
-
-    def decision_function(self, X):
-        """Return ``score_samples(X) - offset_``: negative is anomalous. Shape (n_samples,)."""
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X):
-        """Return +1 for normal and -1 for anomalous images. Shape (n_samples,)."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
-
-    def fit_predict(self, X, y=None):
-        """Fit on the normal images and return the labels of all: ``fit(X, y).predict(X)``."""
-        return self.fit(X, y).predict(X)
 
     def _score_out_of_fold(self, X, n_normals):
         splitter = check_cv(self.cv)

@@ -1,0 +1,20 @@
+"""What every detector does with its scores: scikit-learn's sign, once."""
+
+import numpy as np
+from sklearn.base import OutlierMixin
+
+
+class ScoredOutlierMixin(OutlierMixin):
+    """Decisions from ``score_samples`` and ``offset_``."""
+
+    def decision_function(self, X):
+        """Return ``score_samples(X) - offset_``: negative is anomalous. Shape (n_samples,)."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """Return +1 for normal and -1 for anomalous images. Shape (n_samples,)."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def fit_predict(self, X, y=None):
+        """Fit on the normal images and return the labels of all: ``fit(X, y).predict(X)``."""
+        return self.fit(X, y).predict(X)
