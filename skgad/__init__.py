@@ -6,9 +6,8 @@ from ._mahalanobis import MahalanobisDetector
 from ._npca import NPCA
 from ._threshold import FPRThreshold
 from ._threshold_cv import FPRThresholdCV
+from ._version import __version__
 from .deep import DeepFeatureTransformer
-
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "NPCA",
@@ -18,5 +17,6 @@ __all__ = [
     "LevelwiseDetector",
     "LevelwiseTransformer",
     "MahalanobisDetector",
+    "__version__",
     "as_labels",
 ]

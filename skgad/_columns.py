@@ -101,7 +101,9 @@ def _refuse_non_finite(values, names, who):
     row, column = np.argwhere(~finite)[0]
     what = "NaN" if np.isnan(values[row, column]) else "infinity"
     where = f"column {column}" if names is None else f"column {names[column]!r}"
+    rows = np.flatnonzero(~finite.all(axis=1))
+    listed = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
     raise ValueError(
-        f"X contains {what} in row {row}, {where} ({np.count_nonzero(~finite.all(axis=1))} such rows). "
+        f"X contains {what} in row {row}, {where} ({len(rows)} such rows: {listed}). "
         f"{who} does not take missing values: leave these images out."
     )

@@ -4,11 +4,17 @@ A leaf: it imports nothing, so that every room may use it. Each error is also th
 """
 
 __all__ = [
+    "BackboneError",
     "CacheError",
+    "DependencyError",
+    "DeviceWarning",
     "ImageError",
+    "ImageWarning",
     "LabelConventionWarning",
     "SkgadError",
+    "VersionWarning",
     "WeightsError",
+    "WeightsWarning",
     "WorkingPointWarning",
 ]
 
@@ -17,8 +23,16 @@ class SkgadError(Exception):
     """Base class of skgad's own errors."""
 
 
+class BackboneError(SkgadError, ValueError):
+    """A network is unknown, is not there, or has no levels that can be taken."""
+
+
 class CacheError(SkgadError, OSError):
     """The store of features on disk cannot be read or written."""
+
+
+class DependencyError(SkgadError, ImportError):
+    """A package that is needed to run a network is not installed."""
 
 
 class ImageError(SkgadError, ValueError):
@@ -32,8 +46,24 @@ class WeightsError(SkgadError, RuntimeError):
     """A network's weights cannot be had, do not fit it, or are not the ones that were fitted with."""
 
 
+class DeviceWarning(UserWarning):
+    """The device that an estimator was fitted on is not there; another one is used."""
+
+
+class ImageWarning(UserWarning):
+    """Images could not be used, and their rows are NaN."""
+
+
 class LabelConventionWarning(UserWarning):
     """``y`` looks like labels of another convention than scikit-learn's +1 (normal) and -1 (anomalous)."""
+
+
+class VersionWarning(UserWarning):
+    """An estimator was saved by another version of skgad."""
+
+
+class WeightsWarning(UserWarning):
+    """A network has random weights."""
 
 
 class WorkingPointWarning(UserWarning):

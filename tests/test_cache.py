@@ -1,8 +1,11 @@
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
@@ -14,8 +17,9 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from skgad import NPCA, DeepFeatureTransformer, MahalanobisDetector
-from skgad.deep import _network
-from skgad.deep._cache import FeatureCache, make_key, open_cache
+from skgad.deep import _network, cache_info, clear_cache, limit_cache
+from skgad.deep._cache import FeatureStore, make_key, open_store
+from skgad.deep._images import decode
 from skgad.exceptions import CacheError, ImageError, WeightsError
 
 from .conftest import LITE0
@@ -85,7 +89,7 @@ def test_a_search_runs_the_network_once_and_a_second_one_not_at_all(cells, tmp_p
     first = search.fit(images, y).cv_results_["mean_test_score"]
     assert sum(passed) == len(images)
     monkeypatch.setattr(_network, "Network", None)  # a warm cache loads no network
-    _network._load_network.cache_clear()
+    _network.forget_networks()
     np.testing.assert_array_equal(search.fit(images, y).cv_results_["mean_test_score"], first)
 
 
@@ -105,12 +109,12 @@ def test_keys_are_of_what_the_network_sees(tmp_path):
     palettes[1].putpalette(palettes[1].getpalette()[::-1])
     with Image.open(tmp_path / "turned.png") as turned:
         others = [image.reshape(4, 4), image.astype(np.uint16) * 300, image[::-1], turned, palettes[1]]
-        keys = {make_key(b"", item, 0) for item in [image, *others]}
+        keys = {make_key(b"", decode(item, 0)) for item in [image, *others]}
     assert len(keys) == 6
     memmap = np.load(tmp_path / "image.npy", mmap_mode="r")
     for same in (np.asfortranarray(image), Image.fromarray(image), memmap, np.dstack([image] * 3)):
-        assert make_key(b"", same, 0) == make_key(b"", image, 0)
-    assert make_key(b"a", image, 0) != make_key(b"b", image, 0)
+        assert make_key(b"", decode(same, 0)) == make_key(b"", decode(image, 0))
+    assert make_key(b"a", image) != make_key(b"b", image)
 
 
 def test_a_store_that_cannot_be_used_is_named_with_the_remedy(photographs, tmp_path):
@@ -129,7 +133,7 @@ def test_weights_that_were_exchanged_behind_the_caches_back_are_refused(photogra
     fitted = extractor(tmp_path, backbone="resnet18", weights=path).fit(photographs)
     torch.save({key: value * 1.5 for key, value in state.items()}, path)
     os.utime(path, ns=(stamp, stamp))
-    _network._load_network.cache_clear()  # a new process
+    _network.forget_networks()  # a new process
     with pytest.raises(WeightsError, match="not those that this transformer was fitted with"):
         fitted.transform(photographs)
 
@@ -152,11 +156,11 @@ def test_a_bad_image_keeps_what_was_computed_before(photographs, tmp_path, passe
 
 WRITER = """
 import sys, numpy as np
-from skgad.deep._cache import FeatureCache
-cache = FeatureCache(sys.argv[1])
-for number in range(int(sys.argv[2]), 10**6):
-    cache.put({b"%d-%d" % (number, part): np.full(2000, number, dtype=np.float32) for part in range(16)})
-    print(number, flush=True)
+from skgad.deep._cache import FeatureStore
+with FeatureStore(sys.argv[1]) as store:
+    for number in range(int(sys.argv[2]), 10**6):
+        store.put({b"%d-%d" % (number, part): np.full(2000, number, dtype=np.float32) for part in range(16)})
+        print(number, flush=True)
 """
 
 
@@ -173,12 +177,14 @@ def test_a_process_that_is_killed_while_it_writes_leaves_whole_entries_only(tmp_
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait()
         writer.stdout.close()
-    cache, complete = FeatureCache(tmp_path), 0
-    for number in [*range(300), *range(1000, 1300)]:
-        found = cache.get([b"%d-%d" % (number, part) for part in range(16)])
-        assert len(found) in (0, 16)  # a batch is there or not
-        assert all((pooled == number).all() and len(pooled) == 2000 for pooled in found.values())
-        complete += len(found) == 16
+    complete = 0
+    with FeatureStore(tmp_path) as store:
+        for number in [*range(300), *range(1000, 1300)]:
+            found = [store.get(b"%d-%d" % (number, part)) for part in range(16)]
+            found = [pooled for pooled in found if pooled is not None]
+            assert len(found) in (0, 16)  # a batch is there or not
+            assert all((pooled == number).all() and len(pooled) == 2000 for pooled in found)
+            complete += len(found) == 16
     assert complete >= 10
 
 
@@ -190,8 +196,94 @@ def test_bad_cache_is_refused(photographs, cache):
 
 def test_cache_true_is_the_users_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    cache = open_cache(True)
-    cache.put({b"key": np.ones(3)})
+    with open_store(True) as store:
+        store.put({b"key": np.ones(3)})
+        np.testing.assert_array_equal(store.get(b"key"), np.ones(3))
     if sys.platform == "linux":
         assert (tmp_path / "skgad" / "features.sqlite").is_file()
-    np.testing.assert_array_equal(cache.get([b"key"])[b"key"], np.ones(3))
+
+
+def test_a_warm_cache_loads_no_network_in_any_process(cells, tmp_path, monkeypatch):
+    images, y = cells[0][::2], cells[1][::2]
+    weights = tmp_path / "weights.pth"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(timm.create_model("resnet18").state_dict(), weights)
+    pipe = make_pipeline(extractor(tmp_path, backbone="resnet18", weights=weights), NPCA(), MahalanobisDetector())
+    grid = {"deepfeaturetransformer__levels": [[2], [3]]}
+    search = GridSearchCV(pipe, grid, scoring="roc_auc", cv=StratifiedKFold(2), n_jobs=1)
+    first = search.fit(images, y).cv_results_["mean_test_score"]
+    state = weights.stat()
+    weights.write_bytes(bytes(state.st_size))  # whoever loads it fails
+    os.utime(weights, ns=(state.st_mtime_ns, state.st_mtime_ns))
+    _network.forget_networks()
+    search.set_params(n_jobs=2)
+    np.testing.assert_array_equal(search.fit(images, y).cv_results_["mean_test_score"], first)
+
+
+def test_info_counts_entries_and_clear_deletes_them(photographs, tmp_path):
+    empty = cache_info(tmp_path)
+    assert (empty.n_images, empty.n_bytes, empty.limit_bytes) == (0, 0, 4 * 2**30)
+    assert not empty.path.exists()
+    extractor(tmp_path).transform(photographs)
+    extractor(tmp_path, pool="max").transform(photographs[:3])
+    info = cache_info(tmp_path)
+    assert info.n_images == 11
+    assert info.n_bytes > 11 * 4 * 2000
+    before = info.path.stat().st_size
+    clear_cache(tmp_path)
+    assert cache_info(tmp_path).n_images == 0
+    assert info.path.stat().st_size < before
+    clear_cache(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_cleared_cache_gives_the_same_features_again(photographs, tmp_path, passed):
+    first = extractor(tmp_path).transform(photographs)
+    clear_cache(tmp_path)
+    pd.testing.assert_frame_equal(extractor(tmp_path).transform(photographs), first)
+    assert sum(passed) == 2 * len(photographs)
+
+
+def test_above_the_limit_the_entries_that_were_stored_first_go(tmp_path):
+    limit_cache(300_000, tmp_path)
+    with FeatureStore(tmp_path) as store:
+        for number in range(50):
+            store.put({b"%d" % number: np.full(2500, number, dtype=np.float32)})  # 10 kB each
+        there = [number for number in range(50) if store.get(b"%d" % number) is not None]
+        info = store.info()
+    assert there == list(range(50 - len(there), 50))
+    assert 15 <= len(there) == info.n_images <= 30
+    assert info.n_bytes <= info.limit_bytes == 300_000
+    limit_cache(100_000, tmp_path)
+    assert cache_info(tmp_path).n_bytes <= 100_000
+    with FeatureStore(tmp_path) as store:
+        assert store.get(b"49") is not None
+    assert cache_info(tmp_path).path.stat().st_size < 400_000  # the room is used again
+
+
+def test_a_batch_larger_than_the_limit_does_no_harm(photographs, tmp_path):
+    limit_cache(20_000, tmp_path)
+    expected = extractor(None).transform(photographs)
+    for _ in range(2):
+        pd.testing.assert_frame_equal(extractor(tmp_path).transform(photographs), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_bytes", [0, -1, 1.5, "1 GB", True])
+def test_a_limit_that_is_no_size_is_refused(tmp_path, n_bytes):
+    with pytest.raises(ValueError, match="n_bytes must be a positive int"):
+        limit_cache(n_bytes, tmp_path)
+
+
+def test_a_file_of_another_format_is_named(photographs, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "features.sqlite")) as connection:
+        connection.execute("PRAGMA user_version=99")
+    with pytest.raises(CacheError, match=r"it has format 99.*Delete that file"):
+        extractor(tmp_path).fit(photographs)
+
+
+def test_a_store_that_is_deleted_between_two_calls_is_made_again(photographs, tmp_path):
+    fitted = extractor(tmp_path / "cache").fit(photographs)
+    expected = fitted.transform(photographs)
+    shutil.rmtree(tmp_path / "cache")
+    pd.testing.assert_frame_equal(fitted.transform(photographs), expected)

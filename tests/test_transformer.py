@@ -98,7 +98,8 @@ def test_the_network_stops_after_the_deepest_level(photographs):
     network = load_network(LITE0, "auto", "cpu")
     calls = []
     handles = [
-        stage.register_forward_hook(lambda *_, n=n: calls.append(n)) for n, stage in enumerate(network._stages, 1)
+        network._model.get_submodule(level.module).register_forward_hook(lambda *_, n=level.number: calls.append(n))
+        for level in network.levels
     ]
     try:
         extractor(levels=[2, 4]).fit_transform(photographs)
@@ -111,7 +112,7 @@ def test_the_network_stops_after_the_deepest_level(photographs):
 def test_batch_norm_and_dropout_are_frozen(photographs):
     network = load_network(LITE0, "auto", "cpu")
     extractor().fit_transform(photographs)
-    assert not any(module.training for stage in network._stages for module in stage.modules())
+    assert not any(module.training for module in network._model.modules())
 
 
 def test_a_pickle_holds_no_network_and_gives_the_same_features(photographs):
@@ -178,9 +179,10 @@ def test_a_bad_image_is_named_and_nothing_is_fitted(photographs, tmp_path):
 
 
 def test_convolutions_run_in_ieee_and_the_users_setting_comes_back(photographs):
-    conv, seen = torch.backends.cudnn.conv, []
+    device = find_device("auto").type
+    conv, seen = (torch.backends.cudnn if device == "cuda" else torch.backends.mkldnn).conv, []
     before = conv.fp32_precision
-    stem = load_network(LITE0, "auto", "cpu")._stages[0]
+    stem = load_network(LITE0, "auto", "cpu")._model.bn1
     handle = stem.register_forward_hook(lambda *_: seen.append(conv.fp32_precision))
     try:
         conv.fp32_precision = "tf32"

@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 
 from skgad import DeepFeatureTransformer
 from skgad.deep import _weights
-from skgad.deep._backbones import find_backbone
-from skgad.deep._network import _resize
+from skgad.deep._architectures import find_architecture
+from skgad.deep._resizing import resize
 from skgad.exceptions import WeightsError
 
 CATS, ESPRESSO = range(281, 286), 967  # classes of ImageNet
@@ -22,8 +22,8 @@ def state():
 
 
 def classify(name, image):
-    backbone = find_backbone(name)
-    pixels = _resize(image, backbone.image_size)[None] / 255
+    backbone = find_architecture(name)
+    pixels = resize(image, backbone.image_size)[None] / 255
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (backbone.mean, backbone.std))
     with torch.inference_mode():
         return int(_weights.load_model(backbone.name, "auto")((pixels - mean) / std).argmax())
@@ -96,7 +96,7 @@ def test_files_that_hold_no_weights_are_refused(tmp_path, photographs, content):
         DeepFeatureTransformer("resnet18", weights=path).fit(photographs)
 
 
-@pytest.mark.parametrize("weights", ["nowhere.pth", None, 3])
+@pytest.mark.parametrize("weights", ["nowhere.pth", 3, {}, {"a": 1}])
 def test_bad_weights_parameter_is_refused(photographs, weights):
     with pytest.raises(ValueError, match="weights"):
         DeepFeatureTransformer("resnet18", weights=weights).fit(photographs)
@@ -113,4 +113,4 @@ def test_resize_is_bilinear_without_antialiasing():
             v, u = y - top, x - left
             corners = image[top : top + 2, left : left + 2].astype(float)
             expected[:, i, j] = np.einsum("i,j,ijc->c", [1 - v, v], [1 - u, u], corners)
-    np.testing.assert_allclose(_resize(image, size).numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(resize(image, size).numpy(), expected, atol=1e-4)

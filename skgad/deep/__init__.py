@@ -1,5 +1,15 @@
-"""The only room with torch and timm: backbones and their levels, weights, images, the extractor."""
+"""The only room with torch and timm: backbones and their levels, weights, images, the cache, the extractor."""
 
+from ._backbone import Backbone
+from ._cache import CacheInfo, cache_info, clear_cache, limit_cache
 from ._transformer import DeepFeatureTransformer
 
-__all__ = ["DeepFeatureTransformer"]
+__all__ = ["Backbone", "CacheInfo", "DeepFeatureTransformer", "cache_info", "clear_cache", "level_table", "limit_cache"]
+
+
+def __getattr__(name):
+    if name == "level_table":  # it needs timm, which takes seconds to import
+        from ._architectures import level_table
+
+        return level_table
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,112 +3,263 @@
 An entry is found by content: the sha256 of the file's bytes or of the pixels, with a fingerprint of all that the
 features depend on. So a file that is renamed is found, and one that is changed is not. The store is one SQLite file in
 WAL mode: several processes may read and write it, and one that is killed in the middle of a write leaves nothing of it
-behind.
+behind. Above its limit, the entries that were stored first go.
 """
 
 import hashlib
 import os
 import sqlite3
-from contextlib import closing, contextmanager
+import threading
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from platformdirs import user_cache_path
 
 from ..exceptions import CacheError
-from ._images import decode, read_bytes
 
-_FORMAT = 1  # of the values and their meaning; part of every fingerprint
+_FORMAT = 2  # of the file, the values and their meaning; part of every fingerprint
+_DEFAULT_LIMIT = 4 * 2**30
 _TABLES = """
-CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, pooled BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS features (id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, pooled BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS weights (origin TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 
-def open_cache(cache):
-    """Return the `FeatureCache` that a parameter means: None, True for the user's cache folder, or a folder.
+class CacheInfo(NamedTuple):
+    """What a cache holds."""
+
+    path: Path  # of its file
+    n_images: int  # entries: one an image and setting
+    n_bytes: int
+    limit_bytes: int
+
+
+def cache_info(cache=True):
+    """Return what a cache of features holds.
+
+    Parameters
+    ----------
+    cache : True or path, default=True
+        As in `DeepFeatureTransformer`: the user's cache folder, or a folder.
+
+    Returns
+    -------
+    CacheInfo
+        A named tuple of ``path``, ``n_images``, ``n_bytes`` and ``limit_bytes``.
+
+    Raises
+    ------
+    CacheError
+        If the file cannot be read.
+    """
+    folder = _find_folder(cache)
+    if not _find_file(folder).is_file():
+        return CacheInfo(_find_file(folder), 0, 0, _DEFAULT_LIMIT)
+    with FeatureStore(folder) as store:
+        return store.info()
+
+
+def clear_cache(cache=True):
+    """Delete all features of a cache; its limit stays.
+
+    Parameters
+    ----------
+    cache : True or path, default=True
+        As in `DeepFeatureTransformer`: the user's cache folder, or a folder.
+
+    Raises
+    ------
+    CacheError
+        If the file cannot be written.
+    """
+    folder = _find_folder(cache)
+    if _find_file(folder).is_file():
+        with FeatureStore(folder) as store:
+            store.clear()
+
+
+def limit_cache(n_bytes, cache=True):
+    """Set how large a cache may become. Above that, the features that were stored first are deleted.
+
+    Parameters
+    ----------
+    n_bytes : int
+        The limit, 4 GiB unless it is set. An image takes 4 bytes a feature of all levels: 12 kB with EfficientNet-B4.
+    cache : True or path, default=True
+        As in `DeepFeatureTransformer`: the user's cache folder, or a folder. The limit is kept there.
 
     Raises
     ------
     ValueError
-        If the parameter is neither.
+        If `n_bytes` is no positive int.
+    CacheError
+        If the file cannot be written.
     """
-    if cache is None or cache is False:
-        return None
-    if cache is not True and not isinstance(cache, (str, os.PathLike)):
-        raise ValueError(f"cache must be None, True or the path of a folder; got {cache!r}.")
-    return FeatureCache(user_cache_path("skgad") if cache is True else Path(cache).expanduser())
+    if not isinstance(n_bytes, (int, np.integer)) or isinstance(n_bytes, bool) or n_bytes < 1:
+        raise ValueError(f"n_bytes must be a positive int; got {n_bytes!r}.")
+    with FeatureStore(_find_folder(cache)) as store:
+        store.limit(int(n_bytes))
 
 
-class FeatureCache:
-    """The store in a folder; made at the first write."""
+def open_store(cache):
+    """Return the `FeatureStore` that a parameter means, a context that gives nothing for None.
+
+    Raises
+    ------
+    ValueError
+        If the parameter is neither None nor True nor a folder.
+    """
+    return nullcontext() if cache is None or cache is False else FeatureStore(_find_folder(cache))
+
+
+class FeatureStore:
+    """The store in a folder, made if it is not there. A context: it is open inside. Threads may share it."""
 
     def __init__(self, folder):
-        self._path = Path(folder) / "features.sqlite"
+        self._path = _find_file(folder)
+        self._lock = threading.Lock()
+        self._connection = None
 
-    def get(self, keys):
-        """Return the entries that are there, a dict of key to float32 array."""
-        if not self._path.is_file():
-            return {}
-        marks = ",".join("?" * len(keys))
-        with self._connect() as connection:
-            rows = connection.execute(f"SELECT key, pooled FROM features WHERE key IN ({marks})", keys)
-            return {key: np.frombuffer(pooled, dtype="<f4") for key, pooled in rows}
+    def __enter__(self):
+        with self._named_errors():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self._path, timeout=60, check_same_thread=False, isolation_level=None)
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
+        return self
+
+    def __exit__(self, *_):
+        self._connection.close()
+        self._connection = None
+
+    def get(self, key):
+        """Return the entry of a key, a float32 array, or None."""
+        with self._named_errors():
+            row = self._connection.execute("SELECT pooled FROM features WHERE key = ?", (key,)).fetchone()
+        return None if row is None else np.frombuffer(row[0], dtype="<f4")
 
     def put(self, entries):
         """Store a dict of key to array, all or nothing."""
         rows = [(key, np.ascontiguousarray(pooled, dtype="<f4").tobytes()) for key, pooled in entries.items()]
-        with self._connect() as connection:
-            connection.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
+        with self._write() as connection:
+            connection.executemany("INSERT OR IGNORE INTO features (key, pooled) VALUES (?, ?)", rows)
+            self._evict(connection)
 
     def get_weights(self, origin):
         """Return the sha256 of weights from the place they were found in, None if it was never noted."""
-        if not self._path.is_file():
-            return None
-        with self._connect() as connection:
-            row = connection.execute("SELECT sha256 FROM weights WHERE origin = ?", (origin,)).fetchone()
+        with self._named_errors():
+            row = self._connection.execute("SELECT sha256 FROM weights WHERE origin = ?", (origin,)).fetchone()
         return row and row[0]
 
     def put_weights(self, origin, sha256):
         """Note the sha256 of weights, so that a warm cache needs no network."""
-        with self._connect() as connection:
+        with self._write() as connection:
             connection.execute("INSERT OR REPLACE INTO weights VALUES (?, ?)", (origin, sha256))
 
+    def info(self):
+        """Return a `CacheInfo`."""
+        with self._named_errors():
+            (n_images,) = self._connection.execute("SELECT count(*) FROM features").fetchone()
+            return CacheInfo(self._path, n_images, self._count_bytes(), self._find_limit())
+
+    def limit(self, n_bytes):
+        """Set the limit, and delete what is above."""
+        with self._write() as connection:
+            connection.execute("INSERT OR REPLACE INTO settings VALUES ('limit', ?)", (n_bytes,))
+            self._evict(connection)
+
+    def clear(self):
+        """Delete all features and give their room on disk back."""
+        with self._write() as connection:
+            connection.execute("DELETE FROM features")
+        with self._named_errors():
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _prepare(self):
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_FORMAT}; COMMIT;")
+        elif version != _FORMAT:
+            raise sqlite3.DatabaseError(f"it has format {version}, this version of skgad reads format {_FORMAT}")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+
+    def _evict(self, connection):
+        """Delete the entries that were stored first, down to 90 % of the limit where it is passed."""
+        n_bytes, limit = self._count_bytes(), self._find_limit()
+        if n_bytes <= limit:
+            return
+        excess = n_bytes - 0.9 * limit
+        rows = connection.execute("SELECT id, length(pooled) + 100 FROM features ORDER BY id")
+        last = 0
+        for last, size in rows:  # noqa: B007
+            excess -= size
+            if excess <= 0:
+                break
+        rows.close()
+        connection.execute("DELETE FROM features WHERE id <= ?", (last,))
+
+    def _count_bytes(self):
+        pages, free, size = (
+            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
+
+    def _find_limit(self):
+        row = self._connection.execute("SELECT value FROM settings WHERE name = 'limit'").fetchone()
+        return _DEFAULT_LIMIT if row is None else row[0]
+
     @contextmanager
-    def _connect(self):
+    def _write(self):
+        with self._named_errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.rollback()
+                raise
+
+    @contextmanager
+    def _named_errors(self):
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._path, timeout=60)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=NORMAL")
-                connection.executescript(_TABLES)
-                with connection:  # a transaction
-                    yield connection
+            with self._lock:
+                yield
         except (sqlite3.Error, OSError) as error:
             raise CacheError(
                 f"The cache {self._path} cannot be used: {error}. Delete that file, or give another folder as cache=."
             ) from error
 
 
-def fingerprint_features(backbone, weights_sha256, image_size):
+def fingerprint_features(*parts):
     """Return the digest of all that the features of an image depend on, besides the image."""
-    parts = (_FORMAT, backbone.name, weights_sha256, image_size, backbone.mean, backbone.std, "float32")
-    return hashlib.sha256(repr(parts).encode()).digest()
+    return hashlib.sha256(repr((_FORMAT, *parts)).encode()).digest()
 
 
-def make_key(fingerprint, item, position):
-    """Return the key of an image: of a file's bytes, or of what is decoded from an array or PIL image.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be read; names the position.
-    """
+def make_key(fingerprint, content):
+    """Return the key of an image: of its file's bytes, or of its decoded pixels, with the fingerprint of the rest."""
     digest = hashlib.sha256(fingerprint)
-    if isinstance(item, (str, os.PathLike)):
-        digest.update(read_bytes(item, position))
+    if isinstance(content, np.ndarray):
+        digest.update(repr((content.shape, content.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(content))
     else:
-        pixels = np.ascontiguousarray(decode(item, position))
-        digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
-        digest.update(pixels.tobytes())
+        digest.update(content)
     return digest.digest()
+
+
+def _find_folder(cache):
+    if cache is not True and not isinstance(cache, (str, os.PathLike)):
+        raise ValueError(f"cache must be None, True or the path of a folder; got {cache!r}.")
+    return user_cache_path("skgad") if cache is True else Path(cache).expanduser()
+
+
+def _find_file(folder):
+    return Path(folder) / "features.sqlite"

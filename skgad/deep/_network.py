@@ -1,31 +1,51 @@
-"""The network at work: loaded once a process; images in, pooled levels out.
+"""The network at work: loaded once a process; squares in, pooled levels out.
 
 The only module that moves data between devices.
 """
 
-import os
+import copy
+import logging
 import threading
 from contextlib import contextmanager
-from functools import lru_cache
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from ._backbones import find_backbone, stages
-from ._weights import check_weights, fingerprint, load_model
+from ..exceptions import SkgadError
+from ._architectures import find_architecture
+from ._backbone import Backbone
+from ._forward import pool, run_levels
+from ._weights import check_weights, fingerprint, identify, load_model, pack
 
+PRECISIONS = ("float32", "tf32", "bfloat16")
+
+_LOGGER = logging.getLogger("skgad")
 _LOADING = threading.Lock()
 _RUNNING = threading.Lock()  # the precision settings are the process's own
+_KEPT = 4
+_loaded: dict = {}  # the networks that were used last, by what they were made from
 
 
 def load_network(backbone, weights, device):
     """Return the `Network` of these settings; the same object for the same settings, so that clones share it."""
     check_weights(weights)
-    state = None if weights == "auto" else os.stat(weights)
-    version = state and (state.st_mtime_ns, state.st_size)  # a file that was written anew is another file
+    found = find_device(device)
+    if isinstance(backbone, Backbone):
+        key = (backbone.name, backbone.levels, backbone.sha256, found)
+    else:
+        key = (find_architecture(backbone).name, identify(weights), found)
     with _LOADING:
-        return _load_network(find_backbone(backbone).name, str(weights), version, find_device(device))
+        network = _loaded.pop(key, None) or Network(backbone, weights, found)
+        _loaded[key] = network  # the last one used stands last
+        while len(_loaded) > _KEPT:
+            del _loaded[next(iter(_loaded))]
+        return network
+
+
+def forget_networks():
+    """Drop the networks that this process keeps loaded; they are loaded again when they are needed."""
+    with _LOADING:
+        _loaded.clear()
 
 
 def find_device(device):
@@ -38,17 +58,17 @@ def find_device(device):
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1'; got {device!r}.") from error
-    if found.type not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1'; got {device!r}.")
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+    found = _parse_device(device)
+    if not _is_there(found):
         raise ValueError(
             f"device={device!r}, but torch sees {torch.cuda.device_count()} CUDA devices. device='cpu' works."
         )
     return found
+
+
+def is_absent(device):
+    """Return whether this is the name of a CUDA device that is not there."""
+    return device != "auto" and not _is_there(_parse_device(device))
 
 
 class Network:
@@ -56,77 +76,123 @@ class Network:
 
     Attributes
     ----------
-    backbone : Backbone
+    levels : tuple of Level
     sha256 : str
         Of its weights.
     """
 
-    def __init__(self, name, weights, device):
-        model = load_model(name, weights).requires_grad_(False)
-        self.backbone = find_backbone(name)
+    def __init__(self, backbone, weights, device):
+        architecture = find_architecture(backbone)
+        if isinstance(backbone, Backbone):
+            model = copy.deepcopy(backbone.module)
+        else:
+            model = load_model(architecture.name, weights).requires_grad_(False).eval()
+        self.levels = architecture.levels
         self.sha256 = fingerprint(model)
-        model = model.to(device, memory_format=torch.channels_last)
-        self._stages = [stage.eval() for _, stage in stages(name, model)]
+        self._model = model.to(device, torch.float32, memory_format=torch.channels_last)
         self._device = device
+        self._most = None  # the largest batch that fits into memory, once one did not
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32, device=device).mul(255).reshape(1, 3, 1, 1)
+            for values in (architecture.mean, architecture.std)
+        )
+        self._mean, self._std = mean, std
 
-    def pool_levels(self, images, levels, image_size):
-        """Return the levels of decoded images, averaged over height and width.
+    def pool_levels(self, batch, numbers, how="mean", precision="float32"):
+        """Return the levels of images, each averaged over its locations, or its maximum.
 
         Parameters
         ----------
-        images : list of ndarray of shape (H, W, 3)
-            On the scale 0..255.
-        levels : sequence of int
-            Ascending; the forward pass stops after the last.
-        image_size : int
-            Side of the square that each whole image is resized to.
+        batch : Tensor of float32 of shape (n_images, 3, height, width)
+            On the CPU, on the scale 0..255.
+        numbers : sequence of int
+            Of the levels, ascending; the forward pass stops after the last.
+        how : {"mean", "max"}
+        precision : {"float32", "tf32", "bfloat16"}
 
         Returns
         -------
         ndarray of float32 of shape (n_images, total number of channels)
+
+        Raises
+        ------
+        SkgadError
+            If the memory of the device does not suffice for one image.
         """
-        no_autocast = torch.autocast(self._device.type, enabled=False)
-        with _RUNNING, torch.inference_mode(), no_autocast, _ieee_convolutions():
-            x = self._preprocess(images, image_size)
-            pooled = []
-            for number, stage in enumerate(self._stages[: levels[-1]], start=1):
-                x = stage(x)
-                if number in levels:
-                    pooled.append(x.mean(dim=(2, 3)))
-            return torch.cat(pooled, dim=1).cpu().numpy()
+        levels = [self.levels[number - 1] for number in numbers]
+        with _RUNNING, torch.inference_mode(), _arithmetic(self._device, precision):
+            parts = []
+            while len(batch):
+                part = batch[: self._most]
+                try:
+                    parts.append(self._pool(part, levels, how))
+                except torch.OutOfMemoryError as error:
+                    self._halve(len(part), error)
+                    continue
+                batch = batch[len(part) :]
+            return np.concatenate(parts)
 
-    def _preprocess(self, images, image_size):
-        batch = torch.stack([_resize(image, image_size) for image in images]).to(self._device)
-        mean, std = (
-            torch.tensor(values, dtype=torch.float32, device=self._device).mul(255).reshape(1, 3, 1, 1)
-            for values in (self.backbone.mean, self.backbone.std)
-        )
-        return batch.sub(mean).div(std).contiguous(memory_format=torch.channels_last)
+    def pack(self):
+        """Return the weights as safetensors bytes."""
+        return pack(self._model)
+
+    def _pool(self, batch, levels, how):
+        if self._device.type == "cuda":
+            batch = batch.pin_memory()
+        x = batch.to(self._device, non_blocking=True).sub(self._mean).div_(self._std)
+        x = x.contiguous(memory_format=torch.channels_last)
+        pooled = run_levels(self._model, x, levels, lambda level, output: pool(output, level, how))
+        return torch.cat(pooled, dim=1).cpu().numpy()
+
+    def _halve(self, size, error):
+        if size == 1:
+            raise SkgadError(
+                f"The memory of {self._device} does not suffice for a single image. Take a smaller image_size or "
+                "backbone, or device='cpu'."
+            ) from error
+        self._most = size // 2
+        torch.cuda.empty_cache()  # does nothing without CUDA
+        _LOGGER.warning("Out of memory on %s: going on with batches of %d images.", self._device, self._most)
 
 
-@lru_cache(maxsize=4)
-def _load_network(name, weights, version, device):
-    return Network(name, weights, device)
+def _parse_device(device):
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1'; got {device!r}.") from error
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1'; got {device!r}.")
+    return found
 
 
-def _resize(image, image_size):
-    """Return the whole image as a float tensor (3, size, size): bilinear, no antialiasing, no crop."""
-    pixels = torch.from_numpy(np.array(image, dtype=np.float32)).permute(2, 0, 1)
-    return functional.interpolate(pixels[None], (image_size, image_size), mode="bilinear", align_corners=False)[0]
+def _is_there(device):
+    return device.type == "cpu" or (device.index or 0) < torch.cuda.device_count()
 
 
 @contextmanager
-def _ieee_convolutions():
-    """Run convolutions in IEEE float32, whatever the caller's settings, which come back afterwards.
+def _arithmetic(device, precision):
+    """Compute in this precision, whatever the caller's settings, which come back afterwards.
 
-    TF32, PyTorch's default on CUDA, moves distances by up to 12 % behind a strong NPCA.
+    TF32, PyTorch's default for convolutions on CUDA, moves distances by up to 12 % behind a strong NPCA, bfloat16 by
+    up to 49 %; so IEEE float32 is ours.
     """
-    settings = (torch.backends.cudnn.conv, torch.backends.mkldnn.conv)  # type: ignore
-    before = [setting.fp32_precision for setting in settings]
+    backend = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    if device.type == "cpu":
+        backend = torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul  # type: ignore
+    wanted = "tf32" if precision == "tf32" else "ieee"
+    # Only what differs is touched: a setting that is read and written back no longer follows torch's global one.
+    changed = [(setting, setting.fp32_precision) for setting in backend]
+    changed = [(setting, before) for setting, before in changed if not _agree(before, wanted)]
+    low = precision == "bfloat16"
     try:
-        for setting in settings:
-            setting.fp32_precision = "ieee"
-        yield
+        for setting, _ in changed:
+            setting.fp32_precision = wanted
+        with torch.autocast(device.type, torch.bfloat16 if low else None, enabled=low):
+            yield
     finally:
-        for setting, precision in zip(settings, before, strict=True):
-            setting.fp32_precision = precision
+        for setting, before in changed:
+            setting.fp32_precision = before
+
+
+def _agree(setting, wanted):
+    return setting == wanted or (wanted == "ieee" and setting == "none")  # none is torch's default, IEEE

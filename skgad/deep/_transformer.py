@@ -1,19 +1,29 @@
 """The extractor: images in, a frame of pooled features out, one column a channel, named by level."""
 
-import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+import copy
+import warnings
+from collections.abc import Mapping
+from contextlib import contextmanager
 
+import numpy as np
+from sklearn.base import TransformerMixin
+
+from .._base import StampedEstimator
 from .._labels import normal_rows
-from .._levels import choose_levels, feature_names, frame
-from ..exceptions import WeightsError
-from ._cache import fingerprint_features, make_key, open_cache
-from ._images import check_images, decode
+from .._levels import frame
+from ..exceptions import DependencyError, DeviceWarning, ImageWarning, WeightsWarning
+from ._backbone import Backbone
+from ._cache import open_store
+from ._images import check_images
 
 # torch and timm are imported inside the methods that need them: `import skgad` stays light, and so does a process that
 # only unpickles.
 
+_BATCH_SIZES = {"cpu": 16, "cuda": 128}  # channels-last batches of 8 to 16 are the fastest on a CPU
+_LISTED = 20  # bad images in a warning
 
-class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
+
+class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
     """Pooled features of a frozen, pre-trained network, level by level.
 
     Each image is resized to a square, run through the network, and every level's feature map is averaged over height
@@ -21,26 +31,42 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    backbone : str, default="tf_efficientnet_b4.aa_in1k"
-        The timm name of an EfficientNet (nine levels) or a ResNet (five). Without the tag of a training it means the
-        training that the papers used, where they used that network.
+    backbone : str or Backbone, default="tf_efficientnet_b4.aa_in1k"
+        The timm name of a network, or a handle on your own, ``skgad.deep.Backbone(module, levels=[...])``. Without the
+        tag of a training a name means the training that the papers used, where they used that network.
+        `skgad.deep.level_table` shows a network's levels.
     levels : "all" or list of int, default="all"
         Which levels, numbered from 1. The forward pass stops after the deepest one. Columns come in ascending order.
-    weights : "auto" or path, default="auto"
-        A file with the network's state dict (.pth, .safetensors). "auto" takes an installed weights package, and where
-        there is none timm's own pre-trained download.
+    weights : "auto", path, state dict or None, default="auto"
+        A file with the network's state dict (.pth, .safetensors), or the dict. "auto" takes an installed weights
+        package, and where there is none timm's own pre-trained download. None means random weights, for tests.
+    pool : {"mean", "max"}, default="mean"
+        How a level's locations become one feature a channel. The mean is the papers'.
     image_size : int, default=None
         Side in pixels of the square that each whole image is resized to; None for the network's nominal size.
-    batch_size : int, default=16
-        Images per forward pass. The features do not depend on it beyond float32 rounding.
+    resize : {"bilinear", "antialias", "timm"}, default="bilinear"
+        The papers' rule, the whole image, bilinear without antialiasing; the same with antialiasing; or timm's own
+        evaluation transform of the network, which may crop the border away.
+    on_bad_image : {"raise", "nan"}, default="raise"
+        What `transform` does with an image that cannot be used. With "nan" its row is NaN, and a warning at the end
+        lists the images.
+    batch_size : int, default=None
+        Images per forward pass; None for 16 on a CPU, 128 on CUDA. The features do not depend on it beyond float32
+        rounding.
+    num_workers : int, default=1
+        Threads that read and resize images while the network works; 0 does so in between.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
+    precision : {"float32", "tf32", "bfloat16"}, default="float32"
+        Of the arithmetic in the network. Less than IEEE float32 is faster on CUDA, and moves distances.
     cache : None, True or path, default=None
         Where to keep the features of every image: True for the user's cache folder. An image that is found there does
-        not go through the network again, whatever the levels asked for; if all are, no network is loaded, where its
-        weights come from a file or a package. All levels are computed and kept, a few kilobytes an image.
+        not go through the network again, whatever the levels asked for; if all are, no network is loaded. All levels
+        are computed and kept, a few kilobytes an image. See `skgad.deep.cache_info`.
+    store_weights : bool, default=False
+        Whether pickles and skops files hold the network's weights.
     verbose : int, default=0
-        1 shows a progress bar.
+        1 shows a progress bar with images a second.
 
     Attributes
     ----------
@@ -50,6 +76,8 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         The numbers of the levels.
     image_size_ : int
         Side in pixels of the square that images are resized to.
+    settings_ : dict
+        All that the features depend on, besides images and weights. ``transform`` refuses any others.
     weights_sha256_ : str
         Fingerprint of the weights that ``fit`` saw. ``transform`` refuses any others.
 
@@ -59,15 +87,15 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    *Images* may be paths (list, array, Series), an array of shape (n, H, W) or (n, H, W, C), or a list of arrays or PIL
-    images of any sizes. EXIF orientation is applied, palettes are resolved, alpha is dropped, grey is repeated in three
-    channels. uint8 is taken as it is, 16-bit is divided by 257, floats lie in [0, 1].
+    *Images* may be paths (list, array, Series), an array of shape (n, H, W) or (n, H, W, C), a tensor of shape (n, H,
+    W) or (n, C, H, W), a list of arrays, tensors or PIL images of any sizes, or a map-style Dataset. EXIF orientation
+    is applied, palettes are resolved, alpha is dropped, grey is repeated in three channels. uint8 is taken as it is,
+    16-bit is divided by 257, floats lie in [0, 1]. Of several frames the first counts, of a pair (image, target) the
+    image. Pixels are not rounded after resizing.
 
-    *Preprocessing* is the papers': the whole image, bilinear without antialiasing, no crop, then the network's own mean
-    and deviation. It is not timm's evaluation transform. Pixels are not rounded after resizing.
-
-    The network is loaded when it is first needed, once a process, and shared by clones. It is never pickled.
-    Convolutions run in IEEE float32.
+    The network is loaded when it is first needed, once a process, and shared by clones. It is not pickled unless
+    `store_weights` says so: after loading it is found again by name, and its weights are verified at first use. An
+    estimator that was fitted with CUDA warns and works on the CPU where there is none.
 
     References
     ----------
@@ -92,19 +120,31 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         *,
         levels="all",
         weights="auto",
+        pool="mean",
         image_size=None,
-        batch_size=16,
+        resize="bilinear",
+        on_bad_image="raise",
+        batch_size=None,
+        num_workers=1,
         device="auto",
+        precision="float32",
         cache=None,
+        store_weights=False,
         verbose=0,
     ):
         self.backbone = backbone
         self.levels = levels
         self.weights = weights
+        self.pool = pool
         self.image_size = image_size
+        self.resize = resize
+        self.on_bad_image = on_bad_image
         self.batch_size = batch_size
+        self.num_workers = num_workers
         self.device = device
+        self.precision = precision
         self.cache = cache
+        self.store_weights = store_weights
         self.verbose = verbose
 
     def fit(self, X, y=None):
@@ -125,19 +165,30 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         ------
         ValueError
             If a parameter is unknown or out of range.
+        BackboneError
+            If the network is unknown or not there.
         ImageError
             If `X` is empty, an item is no image, or a file is missing.
         WeightsError
             If no weights can be had.
+        DependencyError
+            If torch or timm is missing.
+
+        Warns
+        -----
+        WeightsWarning
+            If the weights are random.
         """
-        levels = self._find_levels()
-        self._check_device()
-        images = check_images(X)
+        extraction = self._resolve()
+        self._find_device(strict=True)
+        images = check_images(X, files=self.on_bad_image == "raise")
         normal_rows(y, len(images))
-        sha256 = self._find_weights_sha256()
-        self.backbone_ = self._find_backbone().name
-        self.levels_ = levels
-        self.image_size_ = self._find_image_size()
+        with open_store(self.cache) as store:
+            sha256 = extraction.find_sha256(store, self.device)
+        self.settings_ = extraction.settings
+        self.backbone_ = extraction.settings["backbone"]
+        self.levels_ = extraction.settings["levels"]
+        self.image_size_ = extraction.settings["image_size"]
         self.weights_sha256_ = sha256
         return self
 
@@ -159,126 +210,136 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         ValueError
             If a parameter is unknown or out of range.
         ImageError
-            If an image cannot be used; names its position and path.
+            If `X` is empty, an item is no image, or an image cannot be used; names its position and path.
+        BackboneError
+            If the network is unknown or not there.
         WeightsError
-            If no weights can be had, or backbone, levels, image size or weights are not those that ``fit`` saw.
+            If no weights can be had, or they or the settings are not those that ``fit`` saw.
+        DependencyError
+            If torch or timm is missing.
+
+        Warns
+        -----
+        ImageWarning
+            With ``on_bad_image="nan"``, if images could not be used: lists them.
+        DeviceWarning
+            If the estimator was fitted on a device that is not there.
         """
-        levels = self._find_levels()
-        images = check_images(X)
-        sha256 = self._find_weights_sha256()
-        self._verify(sha256)
-        names = self.get_feature_names_out()
+        extraction = self._resolve()
+        images = check_images(X, files=self.on_bad_image == "raise")
+        device = self._find_device()
+        names = extraction.names
         values = np.empty((len(images), len(names)), dtype=np.float32)
-        cache = open_cache(self.cache)
-        for rows in self._batches(len(images)):
-            if cache is None:
-                pooled = self._pool([images[row] for row in rows], rows, levels)
-            else:
-                pooled = self._pool_through_cache(cache, sha256, images, rows, levels)
-            values[rows.start : rows.stop] = pooled
+        errors = []
+        with open_store(self.cache) as store, self._show_progress(len(images)) as advance:
+            sha256 = extraction.find_sha256(store, device)
+            if hasattr(self, "settings_"):
+                extraction.verify(self.settings_, self.weights_sha256_, sha256)
+            for batch in extraction.pool(images, sha256, store=store, **self._find_workload(device)):
+                if batch.errors and self.on_bad_image == "raise":
+                    raise batch.errors[0]
+                values[batch.rows.start : batch.rows.stop] = batch.pooled
+                errors += batch.errors
+                advance(len(batch.rows))
+        _report(errors, len(images))
         return frame(values, names, like=X)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns: ``level7__0000``, ..."""
-        levels = self._find_levels()
-        table = self._find_backbone().levels
-        return np.asarray(
-            [name for level in levels for name in feature_names(level, table[level - 1].channels)], dtype=object
+        return self._resolve().names.copy()
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if isinstance(self.weights, Mapping):
+            from ._weights import refer
+
+            state["weights"] = refer(self.weights)
+        if self.store_weights and hasattr(self, "settings_"):
+            state["_stored"] = self._pack(state["weights"])
+        return state
+
+    def __setstate__(self, state):
+        stored = state.get("_stored")
+        state = {key: value for key, value in state.items() if key != "_stored"}
+        if stored is not None and isinstance(state["backbone"], Backbone):
+            state["backbone"] = state["backbone"].attach(stored)
+        elif stored is not None:
+            state["_stored"] = stored
+        super().__setstate__(state)
+
+    def __deepcopy__(self, memo):
+        new = type(self).__new__(type(self))  # unlike a pickle, a copy keeps a state dict of weights
+        vars(new).update(copy.deepcopy(vars(self), memo))
+        return new
+
+    def _resolve(self):
+        """Return the `Extraction` that the parameters mean."""
+        _check_int("batch_size", self.batch_size, 1, optional=True)
+        _check_int("image_size", self.image_size, 1, optional=True)
+        _check_int("num_workers", self.num_workers, 0)
+        if self.on_bad_image not in ("raise", "nan"):
+            raise ValueError(f"on_bad_image must be 'raise' or 'nan'; got {self.on_bad_image!r}.")
+        try:
+            from ._extraction import Extraction
+        except ImportError as error:
+            raise DependencyError(
+                f"A network needs torch and timm, and one of them cannot be imported ({error}): pip install torch "
+                "timm. (Detectors that were fitted on features work without.)"
+            ) from error
+        if self.weights is None and not isinstance(self.backbone, Backbone):
+            message = "weights=None: the network is random, and its features tell nothing. This is for tests."
+            warnings.warn(message, WeightsWarning, stacklevel=3)
+        return Extraction(
+            backbone=self.backbone,
+            levels=self.levels,
+            weights=self._find_weights(),
+            pool=self.pool,
+            image_size=self.image_size,
+            resize=self.resize,
+            precision=self.precision,
         )
 
-    def _find_backbone(self):
-        from ._backbones import find_backbone
+    def _find_weights(self):
+        """Return the weights that came with a file, as long as the parameters are those that it was saved with."""
+        backbone, weights, stored = getattr(self, "_stored", (None, None, None))
+        is_same = stored and backbone == self.backbone and isinstance(self.weights, str) and weights == self.weights
+        return stored if is_same else self.weights
 
-        return find_backbone(self.backbone)
+    def _pack(self, weights):
+        """Return what a file holds of the network: safetensors bytes, or a network of your own."""
+        if isinstance(self.backbone, Backbone):
+            return self.backbone.module
+        network = self._resolve().load_network(self._find_device())
+        return self.backbone, weights, network.pack()
 
-    def _load_network(self):
-        from ._network import load_network
+    def _find_device(self, strict=False):
+        """Return the name of a device to work on: a fitted estimator may come from a machine that had another one."""
+        from ._network import find_device, is_absent
 
-        return load_network(self.backbone, self.weights, self.device)
+        if not strict and hasattr(self, "settings_") and is_absent(self.device):
+            message = f"Fitted with device={self.device!r}, which is not here: working on the CPU."
+            warnings.warn(message, DeviceWarning, stacklevel=3)
+            return "cpu"
+        find_device(self.device)
+        return self.device
 
-    def _pool(self, images, positions, levels):
-        """Return the pooled features of some images, in one forward pass."""
-        batch = [decode(image, position) for image, position in zip(images, positions, strict=True)]
-        return self._load_network().pool_levels(batch, levels, self._find_image_size())
-
-    def _pool_through_cache(self, cache, sha256, images, rows, levels):
-        """Return the same for a batch, of which only what the cache lacks goes through the network, at all levels."""
-        table = self._find_backbone().levels
-        fingerprint = fingerprint_features(self._find_backbone(), sha256, self._find_image_size())
-        keys = [make_key(fingerprint, images[row], row) for row in rows]
-        found = cache.get(keys)
-        lacking = {key: row for key, row in zip(keys, rows, strict=True) if key not in found}
-        if lacking:
-            self._verify(self._load_network().sha256, sha256)  # the cache only noted it
-            every = [level.number for level in table]
-            pooled = self._pool([images[row] for row in lacking.values()], lacking.values(), every)
-            entries = dict(zip(lacking, pooled, strict=True))
-            cache.put(entries)
-            found |= entries
-        ends = np.cumsum([level.channels for level in table])
-        kept = np.concatenate([np.arange(ends[n - 1] - table[n - 1].channels, ends[n - 1]) for n in levels])
-        return np.stack([found[key] for key in keys])[:, kept]
-
-    def _find_weights_sha256(self):
-        """Return the fingerprint of the weights; the cache may know it, so that no network is needed."""
-        cache = open_cache(self.cache)
-        origin = None if cache is None else self._find_weights_origin()
-        if origin is None:
-            return self._load_network().sha256
-        sha256 = cache.get_weights(origin)
-        if sha256 is None:
-            sha256 = self._load_network().sha256
-            cache.put_weights(origin, sha256)
-        return sha256
-
-    def _find_weights_origin(self):
-        from ._weights import describe_origin
-
-        return describe_origin(self._find_backbone().name, self.weights)
-
-    def _check_device(self):
+    def _find_workload(self, device):
         from ._network import find_device
 
-        find_device(self.device)
+        batch_size = self.batch_size or _BATCH_SIZES[find_device(device).type]
+        return {"device": device, "batch_size": batch_size, "num_workers": self.num_workers}
 
-    def _find_image_size(self):
-        return self._find_backbone().image_size if self.image_size is None else int(self.image_size)
-
-    def _find_levels(self):
-        """Return the level numbers, ascending, with all parameters checked."""
-        for name in ("batch_size", "image_size"):
-            _check_positive(name, getattr(self, name), optional=name == "image_size")
-        known = [level.number for level in self._find_backbone().levels]
-        return choose_levels(self.levels, known, of=f"the levels of {self.backbone!r}")
-
-    def _verify(self, sha256, expected=None):
-        """Raise WeightsError unless all that features depend on is what `fit` saw, if it ran, or what is expected."""
-        name = self._find_backbone().name
-        now = {"backbone_": name, "levels_": self._find_levels(), "image_size_": self._find_image_size()}
-        for attribute, value in now.items():
-            if getattr(self, attribute, value) != value:
-                parameter, fitted = attribute.removesuffix("_"), getattr(self, attribute)
-                raise WeightsError(f"Fitted with {parameter} {fitted!r}, but it is now {value!r}; fit anew.")
-        expected = expected or getattr(self, "weights_sha256_", sha256)
-        if expected != sha256:
-            raise WeightsError(
-                f"The weights of {name} found here are not those that this transformer was fitted with (sha256 "
-                f"{sha256[:12]}... against {expected[:12]}...), so its detectors would give other scores. "
-                "Give the same file as weights=, or fit anew."
-            )
-
-    def _batches(self, n_images):
-        starts = range(0, n_images, self.batch_size)
-        batches = (range(start, min(start + self.batch_size, n_images)) for start in starts)
+    @contextmanager
+    def _show_progress(self, n_images):
+        """Give a function that is told how many more images are done."""
         if not self.verbose:
-            yield from batches
+            yield lambda n: None
             return
         from tqdm.auto import tqdm
 
-        with tqdm(total=n_images, unit="image", desc=self.backbone) as bar:
-            for rows in batches:
-                yield rows
-                bar.update(len(rows))
+        name = self.backbone.name if isinstance(self.backbone, Backbone) else self.backbone
+        with tqdm(total=n_images, unit="image", desc=name) as bar:
+            yield bar.update
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -287,12 +348,22 @@ class DeepFeatureTransformer(TransformerMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
+        tags.input_tags.allow_nan = False
         tags.transformer_tags.preserves_dtype = []
         return tags
 
 
-def _check_positive(name, value, optional):
+def _report(errors, n_images):
+    if errors:
+        listed = "".join(f"\n  {error}" for error in errors[:_LISTED])
+        more = f"\n  and {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
+        message = f"{len(errors)} of {n_images} images cannot be used; their rows are NaN:{listed}{more}"
+        warnings.warn(message, ImageWarning, stacklevel=3)
+
+
+def _check_int(name, value, least, optional=False):
     if optional and value is None:
         return
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive int{' or None' if optional else ''}; got {value!r}.")
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        what = "a positive int" if least else "a non-negative int"
+        raise ValueError(f"{name} must be {what}{' or None' if optional else ''}; got {value!r}.")

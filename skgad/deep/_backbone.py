@@ -1,0 +1,156 @@
+"""Your own network as a backbone: a handle that `clone` leaves alone and that pickles without the network."""
+
+import copy
+
+from ..exceptions import BackboneError
+
+# torch is imported where it is needed: `import skgad` stays light.
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Backbone:
+    """A handle on your own network, to pass as ``backbone=``.
+
+    The network is copied: what you do to it afterwards does not enter. The handle itself is never copied, so that
+    `sklearn.base.clone` and a grid search stay cheap; its joblib hash is the same in every process.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network. It takes float32 images (n, 3, `image_size`, `image_size`), normalised by `mean` and `std`.
+    levels : list of str
+        The modules whose outputs are the levels, as dotted names (``"layer1"``, ``"encoder.blocks.3"``), in the order
+        in which the forward pass reaches them; level 1 is the first. Their outputs are maps (n, channels, height,
+        width), or tokens (n, n_tokens, channels), or vectors (n, channels).
+    name : str, default=None
+        What to call it in messages and progress bars; None for the name of its class.
+    image_size : int, default=224
+        Side of its square input, in pixels.
+    mean, std : sequence of 3 floats, default=ImageNet's
+        Of the input normalisation, on the scale 0 to 1.
+    n_prefix_tokens : int, default=0
+        How many tokens in front (class token, registers) stand for no place in the image; they are left out.
+    channels_last : bool, default=False
+        True if maps come as (n, height, width, channels).
+
+    Attributes
+    ----------
+    levels : tuple of Level
+        Number, module, channels, reduction and layout of each.
+    module : torch.nn.Module
+        The copy.
+    sha256 : str
+        Fingerprint of the weights.
+
+    Raises
+    ------
+    BackboneError
+        If `module` is no network, one of `levels` is not in it or is never reached, or its output has another form.
+
+    Notes
+    -----
+    A pickle holds what is known of the network and the fingerprint of its weights, but not the network: after loading,
+    and in the worker processes of ``n_jobs=2``, only cached features can be had, until you give the network again
+    (``set_params(backbone=Backbone(module, levels=[...]))``; other weights are refused), unless the transformer was
+    made with ``store_weights=True``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgad import DeepFeatureTransformer
+    >>> from skgad.deep import Backbone
+    >>> module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 5, 3))
+    >>> backbone = Backbone(module, levels=["1", "2"], image_size=32)
+    >>> images = [torch.zeros(3, 40, 50)]
+    >>> DeepFeatureTransformer(backbone).fit_transform(images).shape
+    (1, 13)
+    """
+
+    def __init__(
+        self,
+        module,
+        levels,
+        *,
+        name=None,
+        image_size=224,
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        n_prefix_tokens=0,
+        channels_last=False,
+    ):
+        self._module = _copy_frozen(module)
+        self.name = name or type(module).__name__
+        self.image_size = image_size
+        self.mean, self.std = _check_statistics("mean", mean), _check_statistics("std", std)
+        self.levels = _measure(self._module, self.name, levels, image_size, n_prefix_tokens, channels_last)
+        self.sha256 = _fingerprint(self._module)
+
+    @property
+    def module(self):
+        """The copy of the network, on the CPU, in evaluation mode; BackboneError where a pickle left it behind."""
+        if self._module is None:
+            raise BackboneError(
+                f"The network {self.name!r} is not in this process: a pickle holds none. Give it again, "
+                "set_params(backbone=Backbone(module, levels=[...])), or store it with store_weights=True."
+            )
+        return self._module
+
+    def attach(self, module):
+        """Return a handle on the same network with its module, which a pickle left behind."""
+        handle = copy.copy(self)
+        handle._module = module
+        return handle
+
+    def __deepcopy__(self, memo):
+        return self  # clone() copies parameters: the network must not be
+
+    def __getstate__(self):
+        return {**vars(self), "_module": None, "levels": [tuple(level) for level in self.levels]}
+
+    def __setstate__(self, state):
+        from ._forward import Level
+
+        vars(self).update(state, levels=tuple(Level(*level) for level in state["levels"]))
+
+    def __repr__(self):
+        return f"Backbone({self.name}, levels={[level.module for level in self.levels]})"
+
+
+def _copy_frozen(module):
+    from torch import nn
+
+    if not isinstance(module, nn.Module):
+        raise BackboneError(f"module must be a torch.nn.Module; got {type(module).__name__}.")
+    return copy.deepcopy(module).cpu().eval().requires_grad_(False)
+
+
+def _fingerprint(module):
+    from ._weights import fingerprint
+
+    return fingerprint(module)
+
+
+def _measure(module, name, levels, image_size, n_prefix_tokens, channels_last):
+    from ._forward import measure_levels
+
+    if isinstance(levels, str) or not levels or not all(isinstance(level, str) for level in levels):
+        raise BackboneError(f"levels must be a list of dotted names of modules, such as ['layer1']; got {levels!r}.")
+    try:
+        return measure_levels(
+            module,
+            list(levels),
+            (3, image_size, image_size),
+            "cpu",
+            n_prefix_tokens=n_prefix_tokens,
+            channels_last=channels_last,
+        )
+    except BackboneError as error:
+        raise BackboneError(f"Backbone {name!r}: {error}") from error
+
+
+def _check_statistics(name, values):
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != 3 or (name == "std" and min(numbers) <= 0):
+        raise BackboneError(f"{name} must be three numbers, one a colour, on the scale 0 to 1; got {values!r}.")
+    return numbers

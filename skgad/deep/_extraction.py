@@ -1,0 +1,140 @@
+"""What an extractor's parameters mean: which network, which weights, which squares, which levels; and the features."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from .._levels import choose_levels, feature_names
+from ..exceptions import WeightsError
+from ._architectures import check_image_size, find_architecture
+from ._backbone import Backbone
+from ._cache import fingerprint_features
+from ._network import PRECISIONS, load_network
+from ._reading import extract
+from ._resizing import describe_rule, make_resizer
+from ._weights import describe_origin
+
+_POOLS = ("mean", "max")
+
+
+class Extraction:
+    """The parameters of a `DeepFeatureTransformer` that features depend on, checked and resolved.
+
+    Attributes
+    ----------
+    settings : dict
+        All that features depend on, besides images and weights, in plain types.
+    names : ndarray of str
+        Of the features.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is unknown or out of range.
+    BackboneError
+        If the network is unknown.
+    """
+
+    def __init__(self, *, backbone, levels, weights, pool, image_size, resize, precision):
+        _check_choice("pool", pool, _POOLS)
+        _check_choice("precision", precision, PRECISIONS)
+        self._backbone, self._weights = backbone, weights
+        self._architecture = find_architecture(backbone)
+        known = [level.number for level in self._architecture.levels]
+        chosen = choose_levels(levels, known, of=f"the levels of {backbone!r}")
+        size = self._architecture.image_size if image_size is None else int(image_size)
+        check_image_size(backbone, size)
+        self.settings = {
+            "backbone": self._architecture.name,
+            "levels": chosen,
+            "image_size": size,
+            "resize": describe_rule(resize, backbone, self._architecture, size),
+            "pool": pool,
+            "precision": precision,
+            "mean": list(self._architecture.mean),
+            "std": list(self._architecture.std),
+        }
+        self._resize = make_resizer(resize, backbone, self._architecture, size)
+        self.names = _name_features(tuple((number, self._count_channels(number)) for number in chosen))
+
+    def find_sha256(self, store, device):
+        """Return the fingerprint of the weights; an open store may know it, so that no network is needed."""
+        if isinstance(self._backbone, Backbone):
+            return self._backbone.sha256
+        origin = None if store is None else describe_origin(self._architecture.name, self._weights)
+        if origin is None:
+            return self.load_network(device).sha256
+        sha256 = store.get_weights(origin)
+        if sha256 is None:
+            sha256 = self.load_network(device).sha256
+            store.put_weights(origin, sha256)
+        return sha256
+
+    def load_network(self, device):
+        """Return the network on a device, once a process."""
+        return load_network(self._backbone, self._weights, device)
+
+    def pool(self, images, sha256, *, device, batch_size, num_workers, store=None):
+        """Yield the pooled features of images, in batches; an open store gets all levels of what it lacks."""
+        asked = self.settings["levels"]
+        numbers = asked if store is None else [level.number for level in self._architecture.levels]
+        columns = self._find_columns(numbers, asked)
+
+        def run(batch):
+            network = self.load_network(device)
+            check_same_weights(self.settings["backbone"], network.sha256, sha256)  # the store only noted it
+            return network.pool_levels(batch, numbers, self.settings["pool"], self.settings["precision"])
+
+        batches = extract(
+            images,
+            self._resize,
+            run,
+            n_features=sum(self._count_channels(number) for number in numbers),
+            batch_size=batch_size,
+            num_workers=num_workers,
+            store=store,
+            fingerprint=self._fingerprint(sha256),
+        )
+        for batch in batches:
+            yield batch._replace(pooled=batch.pooled[:, columns])
+
+    def verify(self, settings, sha256, found_sha256):
+        """Raise WeightsError unless these settings and weights are those that an estimator was fitted with."""
+        for name, fitted in settings.items():
+            if self.settings[name] != fitted:
+                raise WeightsError(f"Fitted with {name} {fitted!r}, but it is now {self.settings[name]!r}; fit anew.")
+        check_same_weights(self.settings["backbone"], found_sha256, sha256)
+
+    def _fingerprint(self, sha256):
+        settings = [(key, value) for key, value in self.settings.items() if key != "levels"]
+        return fingerprint_features(sha256, settings, self._architecture.levels)
+
+    def _count_channels(self, number):
+        return self._architecture.levels[number - 1].channels
+
+    def _find_columns(self, numbers, asked):
+        """Return where the features of some levels stand among those of others."""
+        if numbers == asked:
+            return slice(None)
+        ends = dict(zip(numbers, np.cumsum([self._count_channels(number) for number in numbers]), strict=True))
+        return np.concatenate([np.arange(ends[n] - self._count_channels(n), ends[n]) for n in asked])
+
+
+def check_same_weights(name, sha256, expected):
+    """Raise WeightsError unless two fingerprints are the same."""
+    if sha256 != expected:
+        raise WeightsError(
+            f"The weights of {name} found here are not those that this transformer was fitted with (sha256 "
+            f"{sha256[:12]}... against {expected[:12]}...), so its detectors would give other scores. "
+            "Give the same file as weights=, or fit anew."
+        )
+
+
+@lru_cache(maxsize=32)
+def _name_features(widths):
+    return np.asarray([name for number, width in widths for name in feature_names(number, width)], dtype=object)
+
+
+def _check_choice(name, value, known):
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}.")

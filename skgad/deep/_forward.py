@@ -1,0 +1,158 @@
+"""One pass through a network that hands over its levels on the way and stops after the deepest one asked for.
+
+A level is the output of a module, watched by a forward hook. Networks lay their outputs out in three ways: maps with
+the channels first (NCHW), maps with the channels last (NHWC), and tokens (NLC), of which the first few may stand for no
+place in the image: class tokens, registers.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from ..exceptions import BackboneError
+
+
+class Level(NamedTuple):
+    """One level of a network, and how its output is laid out."""
+
+    number: int  # from 1
+    module: str  # the module whose output it is, a dotted name
+    channels: int
+    reduction: int  # input pixels per location, along a side, at the network's nominal size
+    layout: str = "NCHW"  # or "NHWC" or "NLC"
+    n_prefix_tokens: int = 0  # tokens in front that stand for no place in the image
+
+
+def run_levels(model, x, levels, take: Callable):
+    """Run a batch through the network as far as the deepest of these levels.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    x : Tensor of shape (n, 3, height, width)
+    levels : sequence of Level
+        In the order in which the forward pass reaches them.
+    take : callable
+        ``take(level, output)`` is called as soon as a level is there: a later module may change it in place. What it
+        returns is kept.
+
+    Returns
+    -------
+    list
+        What `take` returned, in the order of `levels`.
+
+    Raises
+    ------
+    BackboneError
+        If the forward pass does not reach one of them.
+    """
+    found: dict[str, object] = {}
+    missing = {level.module for level in levels}
+
+    def watch(level):
+        def hook(_module, _inputs, output):
+            found[level.module] = take(level, output)
+            missing.discard(level.module)
+            if not missing:
+                raise _LastLevel
+
+        return hook
+
+    handles = [find_module(model, level.module).register_forward_hook(watch(level)) for level in levels]
+    try:
+        model(x)
+    except _LastLevel:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    if missing:
+        raise BackboneError(f"The forward pass never calls the module {min(missing)!r}; name one that it does.")
+    return [found[level.module] for level in levels]
+
+
+def measure_levels(model, modules, input_size, device, channels=None, n_prefix_tokens=0, channels_last=False):
+    """Return the levels that the outputs of these modules make, read off one pass over an empty image.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    modules : list of str
+        Dotted names, in the order in which the forward pass reaches them.
+    input_size : tuple of int
+        Channels, height and width of the image.
+    device : str
+        Where the network lies.
+    channels : list of int, default=None
+        How many channels each level has, where that is known: it tells maps with the channels last.
+    n_prefix_tokens : int, default=0
+        How many tokens stand in front of the patches, where they are there at all.
+    channels_last : bool, default=False
+        Whether all maps have their channels last.
+
+    Raises
+    ------
+    BackboneError
+        If a module is missing or never called, or its output is neither maps nor tokens.
+    """
+    wanted = [Level(number, module, 0, 0) for number, module in enumerate(modules, start=1)]
+    with torch.inference_mode():
+        dtype = next((weight.dtype for weight in model.parameters()), torch.float32)
+        x = torch.zeros((1, *input_size), device=device, dtype=dtype)
+        shapes = run_levels(model, x, wanted, lambda level, output: tuple(getattr(output, "shape", ())))
+    expected = channels or [None] * len(modules)
+    return tuple(
+        _describe(level, shape, _find_layout(shape, width, channels_last), input_size[-1], n_prefix_tokens)
+        for level, shape, width in zip(wanted, shapes, expected, strict=True)
+    )
+
+
+def find_module(model, name):
+    """Return a module by its dotted name, or raise BackboneError."""
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        known = ", ".join(child for child, _ in model.named_children())
+        raise BackboneError(f"there is no module {name!r}; at the top there are {known}.") from error
+
+
+def pool(output, level, how):
+    """Return a level's output (n, ...), averaged over its locations or at their maximum, as float32 (n, channels)."""
+    axes = {"NCHW": (2, 3), "NHWC": (1, 2), "NLC": (1,), "NC": ()}[level.layout]
+    places = output[:, level.n_prefix_tokens :] if level.layout == "NLC" else output
+    if not axes:
+        return places.float()
+    return places.float().mean(dim=axes) if how == "mean" else places.amax(dim=axes).float()
+
+
+class _LastLevel(Exception):  # no error: it ends the forward pass
+    """The deepest level is there."""
+
+
+def _describe(level, shape, layout, side, n_prefix_tokens):
+    if layout is None:
+        raise BackboneError(f"the module {level.module!r} gives {shape or 'no tensor'}, neither maps nor tokens.")
+    n_channels = shape[1] if layout in ("NCHW", "NC") else shape[-1]
+    n_prefix, across = 0, {"NC": 1, "NCHW": shape[-1], "NHWC": shape[-2]}.get(layout)
+    if layout == "NLC":
+        n_prefix, across = _split_tokens(shape[1], n_prefix_tokens)
+    power = 2 ** round(math.log2(side / across))  # strides of two leave 8 locations of 240 pixels: a reduction of 32
+    reduction = power if math.ceil(side / power) == across else round(side / across)
+    return level._replace(channels=n_channels, reduction=reduction, layout=layout, n_prefix_tokens=n_prefix)
+
+
+def _find_layout(shape, channels, channels_last):
+    if len(shape) == 4:
+        return "NHWC" if channels_last or (channels is not None and shape[1] != channels == shape[3]) else "NCHW"
+    return {3: "NLC", 2: "NC"}.get(len(shape))
+
+
+def _split_tokens(n_tokens, n_prefix_tokens):
+    """Return how many tokens stand in front, and how many patches along a side: some blocks have the patches only."""
+    for n_prefix in (n_prefix_tokens, 0):
+        across = round((n_tokens - n_prefix) ** 0.5)
+        if across**2 == n_tokens - n_prefix:
+            return n_prefix, across
+    return n_prefix_tokens, (n_tokens - n_prefix_tokens) ** 0.5

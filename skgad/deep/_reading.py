@@ -1,0 +1,135 @@
+"""From a sequence of images to batches of pooled features: read ahead, looked up, and through the network once."""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from threadpoolctl import ThreadpoolController
+
+from ..exceptions import ImageError
+from ._cache import make_key
+from ._images import decode, fetch, is_path, read_bytes
+
+_AHEAD = 2  # batches that are read while the network works
+
+
+class Prepared(NamedTuple):
+    """One image, ready for the network, or what is known of it without."""
+
+    key: object = None  # the same for the same features
+    pooled: np.ndarray | None = None  # its entry of the store
+    square: torch.Tensor | None = None  # (3, size, size), where it has none
+    error: ImageError | None = None  # why it cannot be used
+
+
+class Batch(NamedTuple):
+    """The features of some images."""
+
+    rows: range  # their positions
+    pooled: np.ndarray  # (n_images, n_features), float32; NaN where there is an error
+    errors: list  # of ImageError
+
+
+def extract(images, resize, run, *, n_features, batch_size, num_workers, store=None, fingerprint=b""):
+    """Yield the features of images in batches, in their order.
+
+    Memory does not grow with the number of images: at most three batches are held.
+
+    Parameters
+    ----------
+    images : sequence
+        What `check_images` returned.
+    resize : callable
+        From a decoded image to a tensor (3, size, size).
+    run : callable
+        From a tensor (n, 3, size, size) to an array (n, n_features): the network.
+    n_features : int
+    batch_size : int
+        Images per call of `run`.
+    num_workers : int
+        Threads that read, look up, decode and resize while the network works; 0 does so in between.
+    store : FeatureStore, default=None
+        Where to look features up and to keep them.
+    fingerprint : bytes, default=b""
+        Of all that the features depend on besides the image.
+
+    Yields
+    ------
+    Batch
+    """
+    prepare = partial(_prepare, images, resize, store, fingerprint)
+    for rows, prepared in _read_ahead(prepare, len(images), batch_size, num_workers):
+        errors = [image.error for image in prepared if image.error is not None]
+        found = _find_features([image for image in prepared if image.error is None], run, store)
+        pooled = np.full((len(rows), n_features), np.nan, dtype=np.float32)
+        for row, image in enumerate(prepared):
+            if image.error is None:
+                pooled[row] = found[image.key]
+        yield Batch(rows, pooled, errors)
+
+
+def _prepare(images, resize, store, fingerprint, position):
+    try:
+        item = fetch(images, position)
+        content = read_bytes(item, position) if is_path(item) else decode(item, position)
+        key = position if store is None else make_key(fingerprint, content)
+        pooled = None if store is None else store.get(key)
+        if pooled is not None:
+            return Prepared(key, pooled=pooled)
+        return Prepared(key, square=resize(decode(item, position, content) if is_path(item) else content))
+    except ImageError as error:
+        return Prepared(error=error)
+
+
+def _find_features(prepared, run, store):
+    """Return the features of each key; what the store lacks goes through the network, and into the store."""
+    found = {image.key: image.pooled for image in prepared if image.pooled is not None}
+    lacking = {image.key: image.square for image in prepared if image.key not in found}
+    if store is not None:  # an earlier batch or another process may have stored it since
+        later = {key: store.get(key) for key in lacking}
+        found.update((key, pooled) for key, pooled in later.items() if pooled is not None)
+    lacking = {key: square for key, square in lacking.items() if key not in found}
+    if lacking:
+        computed = dict(zip(lacking, run(torch.stack(list(lacking.values()))), strict=True))
+        if store is not None:
+            store.put(computed)
+        found.update(computed)
+    return found
+
+
+def _read_ahead(prepare, n_images, batch_size, num_workers):
+    """Yield batches of positions and what was prepared for them; later ones are prepared meanwhile."""
+    batches = [range(start, min(start + batch_size, n_images)) for start in range(0, n_images, batch_size)]
+    if num_workers == 0 or n_images == 1:
+        for rows in batches:
+            yield rows, [prepare(row) for row in rows]
+        return
+    executor = ThreadPoolExecutor(num_workers, thread_name_prefix="skgad-reader", initializer=_work_alone)
+    waiting: deque = deque()
+    try:
+        for rows in batches:
+            waiting.append((rows, [executor.submit(prepare, row) for row in rows]))
+            if len(waiting) > _AHEAD:
+                yield _collect(*waiting.popleft())
+        while waiting:
+            yield _collect(*waiting.popleft())
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _work_alone():
+    """Let torch use one core in this thread: the network has the others, and the two would wait for each other."""
+    torch.get_num_threads()  # torch sets a thread up at its first question; after that, the limit stays
+    _find_pools().limit(limits=1, user_api="openmp")  # of the calling thread only, as OpenMP has it
+
+
+@cache
+def _find_pools():
+    return ThreadpoolController()
+
+
+def _collect(rows, futures):
+    return rows, [future.result() for future in futures]
