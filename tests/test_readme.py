@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from skgad import datasets
-from skgad.exceptions import WorkingPointWarning
+from skgad.exceptions import ImageWarning, WorkingPointWarning
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -57,3 +57,10 @@ def test_there_are_two_set_up_commands_and_they_name_what_is_there():
         assert re.search(r"\[(\w+)\]", command)[1] in extras
         for path in re.findall(r"examples/\S+", command):
             assert (ROOT / path).is_file()
+
+
+@pytest.mark.filterwarnings(f"ignore::{ImageWarning.__module__}.{ImageWarning.__name__}")
+def test_extractor_page_runs(few_cells, capsys):
+    namespace = run((ROOT / "docs" / "extractor.md").read_text())
+    assert len(namespace["features"]) == 20
+    assert "CacheInfo" in capsys.readouterr().out

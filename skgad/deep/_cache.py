@@ -121,7 +121,7 @@ class FeatureStore:
     def __init__(self, folder):
         self._path = _find_file(folder)
         self._lock = threading.Lock()
-        self._connection = None
+        self._connection: sqlite3.Connection = None  # type: ignore[assignment]  # until it is entered
 
     def __enter__(self):
         with self._named_errors():
@@ -136,7 +136,6 @@ class FeatureStore:
 
     def __exit__(self, *_):
         self._connection.close()
-        self._connection = None
 
     def get(self, key):
         """Return the entry of a key, a float32 array, or None."""
@@ -249,7 +248,7 @@ def make_key(fingerprint, content):
     digest = hashlib.sha256(fingerprint)
     if isinstance(content, np.ndarray):
         digest.update(repr((content.shape, content.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(content))
+        digest.update(np.ascontiguousarray(content).data)
     else:
         digest.update(content)
     return digest.digest()

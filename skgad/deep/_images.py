@@ -10,7 +10,6 @@ counts. All end on the scale 0 to 255.
 import os
 import sys
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -119,7 +118,8 @@ def decode(item, position, content=None):
 def read_bytes(path, position):
     """Return a file's bytes, or raise ImageError with its path and position."""
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError as error:
         raise ImageError(
             f"image {position}, {os.fspath(path)!r}, cannot be read: {error.strerror or error}."

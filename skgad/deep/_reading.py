@@ -111,7 +111,8 @@ def _read_ahead(prepare, n_images, batch_size, num_workers):
     waiting: deque = deque()
     try:
         for rows in batches:
-            waiting.append((rows, [executor.submit(prepare, row) for row in rows]))
+            shares = [rows[start::num_workers] for start in range(min(num_workers, len(rows)))]
+            waiting.append((rows, [executor.submit(_prepare_all, prepare, share) for share in shares]))
             if len(waiting) > _AHEAD:
                 yield _collect(*waiting.popleft())
         while waiting:
@@ -131,5 +132,12 @@ def _find_pools():
     return ThreadpoolController()
 
 
+def _prepare_all(prepare, rows):
+    return [prepare(row) for row in rows]  # one task a batch and worker: a task an image costs more than a look-up
+
+
 def _collect(rows, futures):
-    return rows, [future.result() for future in futures]
+    prepared = [None] * len(rows)
+    for start, future in enumerate(futures):
+        prepared[start :: len(futures)] = future.result()
+    return rows, prepared

@@ -57,7 +57,8 @@ def resize(image, image_size, antialias=False):
 def _find_timm_config(backbone, architecture, image_size):
     if isinstance(backbone, Backbone):
         raise ValueError("resize='timm' is timm's transform of a timm network; a Backbone has none. Use 'antialias'.")
-    config = resolve_data_config(pretrained_cfg=timm.models.get_pretrained_cfg(architecture.name).to_dict())
+    found = timm.models.get_pretrained_cfg(architecture.name)
+    config = resolve_data_config(pretrained_cfg=found.to_dict())  # type: ignore[union-attr]  # it has been found before
     return {**config, "input_size": (3, image_size, image_size)}
 
 

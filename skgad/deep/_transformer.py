@@ -269,7 +269,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
 
     def __deepcopy__(self, memo):
         new = type(self).__new__(type(self))  # unlike a pickle, a copy keeps a state dict of weights
-        vars(new).update(copy.deepcopy(vars(self), memo))
+        new.__dict__.update(copy.deepcopy(vars(self), memo))
         return new
 
     def _resolve(self):

@@ -89,8 +89,8 @@ def load_model(name, weights):
             "set_params(weights=state_dict), or store it with store_weights=True."
         )
     if weights != "auto":
-        model = create_model(name)
-        _load(model, *_read(weights), name)
+        model, (state, origin) = create_model(name), _read(weights)
+        _load(model, state, origin, name)
         return model.eval()
     packaged = _find_packaged(name)
     if packaged is None:
@@ -121,8 +121,9 @@ def describe_origin(name, weights):
 
 
 def fingerprint(model):
-    """Return the sha256 of a network's weights: names, types, shapes and bytes, whatever file they came from."""
-    return _digest(model.state_dict())
+    """Return the sha256 of a network's weights: names, types, shapes, bytes; not of a timm classifier."""
+    classifier = _find_classifier(model)
+    return _digest({key: tensor for key, tensor in model.state_dict().items() if not key.startswith(classifier)})
 
 
 def _find_packaged(name):
@@ -138,7 +139,7 @@ def _find_downloaded(name):
     from huggingface_hub import try_to_load_from_cache
 
     config = timm.models.get_pretrained_cfg(name)
-    if not config.hf_hub_id:
+    if config is None or not config.hf_hub_id:
         return None
     for filename in ("model.safetensors", "pytorch_model.bin"):
         path = try_to_load_from_cache(config.hf_hub_id, filename)
@@ -192,13 +193,18 @@ def _read_file(path):
 
 
 def _load(model, state, origin, name):
-    missing = [key for key in _drop_counters(model.state_dict()) if key not in state]
+    """Fill a network; its classifier, which no level needs, only if it is there and fits."""
+    own = model.state_dict()
+    needed = _drop_counters(own)
+    classifier = {key for key in needed if key.startswith(_find_classifier(model))}
+    missing = [key for key in needed if key not in state and key not in classifier]
     if missing:
         raise WeightsError(
             f"{origin} does not fit {name}: {len(missing)} tensors are missing, {missing[0]!r} among them."
         )
+    fitting = {key: value for key, value in state.items() if key not in classifier or value.shape == own[key].shape}
     try:
-        model.load_state_dict(state, strict=False)
+        model.load_state_dict(fitting, strict=False)
     except RuntimeError as error:
         raise WeightsError(f"{origin} does not fit {name}: {error}") from error
 
@@ -206,6 +212,13 @@ def _load(model, state, origin, name):
 def _drop_counters(state):
     """Leave out batch norm's counters, which do not enter the forward pass and which some files lack."""
     return {key: tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked")}
+
+
+def _find_classifier(model):
+    """Return what the names of the classifier's tensors begin with; a fine-tuned file may have another one, or none."""
+    config = getattr(model, "pretrained_cfg", None) or {}
+    names = config.get("classifier") or ()
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
 
 
 _hashed: tuple = ((), "")  # the state dict that was hashed last, which it keeps alive, and its sha256
