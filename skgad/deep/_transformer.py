@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import numpy as np
 from sklearn.base import TransformerMixin
@@ -235,12 +235,13 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
             sha256 = extraction.find_sha256(store, device)
             if hasattr(self, "settings_"):
                 extraction.verify(self.settings_, self.weights_sha256_, sha256)
-            for batch in extraction.pool(images, sha256, store=store, **self._find_workload(device)):
-                if batch.errors and self.on_bad_image == "raise":
-                    raise batch.errors[0]
-                values[batch.rows.start : batch.rows.stop] = batch.pooled
-                errors += batch.errors
-                advance(len(batch.rows))
+            with closing(extraction.pool(images, sha256, store=store, **self._find_workload(device))) as batches:
+                for batch in batches:
+                    if batch.errors and self.on_bad_image == "raise":
+                        raise batch.errors[0]
+                    values[batch.rows.start : batch.rows.stop] = batch.pooled
+                    errors += batch.errors
+                    advance(len(batch.rows))
         _report(errors, len(images))
         return frame(values, names, like=X)
 
