@@ -29,7 +29,7 @@ class FPRThreshold(ScoredOutlierMixin, BaseEstimator):
     Parameters
     ----------
     fpr : float in (0, 1), default=0.01
-        The false-positive rate aimed at.
+        The false-positive rate aimed at. The paper's "n sigma" is ``sigma_to_fpr(n)``.
     dof : int or array-like of int of shape (n_levels,), default=None
         Degrees of freedom of each column. None reads them from column names of the form ``level7__chi112``, which
         `MahalanobisDetector` makes.
@@ -55,6 +55,7 @@ class FPRThreshold(ScoredOutlierMixin, BaseEstimator):
     See Also
     --------
     FPRThresholdCV : The working point that holds; use it unless you want the paper's.
+    sigma_to_fpr : The targets of the paper's Table IV.
 
     References
     ----------
