@@ -59,15 +59,14 @@ def is_frozen(estimator):
     return True
 
 
-def number_groups(groups, n_samples, rows=None):
-    """Return the number of the group of each image, or of those in `rows`: from 0, without gaps, an int array."""
+def number_groups(groups, n_samples, rows):
+    """Return the number of the group of each image in `rows`: from 0, without gaps, an int array."""
     groups = np.asarray(groups)
     if groups.shape != (n_samples,):
         raise ValueError(f"groups must hold one group an image, shape ({n_samples},); got shape {groups.shape}.")
-    numbers, _ = pd.factorize(groups if rows is None else groups[rows])
+    numbers, _ = pd.factorize(groups[rows])
     if (numbers < 0).any():
-        odd = int(np.argmin(numbers))
-        raise ValueError(f"groups has a missing value at image {odd if rows is None else rows[odd]}; give it a group.")
+        raise ValueError(f"groups has a missing value at image {rows[np.argmin(numbers)]}; give it a group.")
     return numbers
 
 
@@ -126,12 +125,16 @@ def fit_and_score(estimator, X, n_samples, folds, groups, *, n_jobs, verbose):
 
 def check_scores(estimator, scores, n_samples):
     """Return scores as float64, or raise ValueError unless there is a finite one for each image."""
-    scores = np.asarray(scores, dtype=np.float64)
-    if scores.shape != (n_samples,):
-        raise ValueError(f"{estimator!r} gives scores of shape {scores.shape} for {n_samples} images; want one each.")
+    scores = _check_shape(estimator, np.asarray(scores, dtype=np.float64), n_samples)
     if not np.isfinite(scores).all():
         odd = int(np.argmin(np.isfinite(scores)))
         raise ValueError(f"{estimator!r} gives the score {scores[odd]} to normal image {odd}; scores must be finite.")
+    return scores
+
+
+def _check_shape(estimator, scores, n_samples):
+    if scores.shape != (n_samples,):
+        raise ValueError(f"{estimator!r} gives scores of shape {scores.shape} for {n_samples} images; want one each.")
     return scores
 
 
@@ -156,7 +159,7 @@ def _refit(estimator, X, folds, n_jobs, verbose):
 
 def _score_fold(estimator, X, train, test):
     estimator.fit(_safe_indexing(X, train), None)
-    return read_scores(estimator, _safe_indexing(X, test))
+    return _check_shape(estimator, read_scores(estimator, _safe_indexing(X, test)), len(test))
 
 
 def _number_folds(folds, n_samples, groups):

@@ -166,20 +166,20 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
             If `estimator` has neither ``score_samples`` nor ``decision_function``.
         """
         check_has_scores("estimator", self.estimator)
-        X, groups = self._read_normals(X, y, groups)
+        X, groups, numbers = self._read_normals(X, y, groups)
         n_samples = _count(X)
-        n_groups = n_samples if groups is None else int(groups.max()) + 1
+        n_groups = n_samples if groups is None else int(numbers.max()) + 1
         rank = self._find_rank(n_groups, grouped=groups is not None)
         frozen = is_frozen(self.estimator)
         if frozen:
             estimator = clone(self.estimator).fit(X, None)
             scores = in_sample = check_scores(estimator, read_scores(estimator, X), n_samples)
         else:
-            folds = self._make_folds(X, n_samples, groups)
+            folds = self._make_folds(X, n_samples, groups, n_groups)
             estimator, scores, in_sample = fit_and_score(
-                self.estimator, X, n_samples, folds, groups, n_jobs=self.n_jobs, verbose=self.verbose
+                self.estimator, X, n_samples, folds, numbers, n_jobs=self.n_jobs, verbose=self.verbose
             )
-        self._edges, self._p_values = p_value_steps(scores, groups)
+        self._edges, self._p_values = p_value_steps(scores, numbers)
         self._rank, self._exact = rank, frozen and groups is None
         self.n_groups_ = n_groups
         self.out_of_fold_scores_ = scores
@@ -254,14 +254,18 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
         return router
 
     def _read_normals(self, X, y, groups):
-        """Return the normal images, and the number of each one's group."""
+        """Return the normal images, their groups as given, and the number of each one's group."""
         X = indexable(X)[0]
         n_samples = _count(X)
         if n_samples == 0:
             raise ValueError("X is empty: n_samples = 0, a minimum of 1 is required.")
         rows = normal_rows(y, n_samples)
-        groups = None if groups is None else number_groups(groups, n_samples, rows)
-        return X if rows is None else _safe_indexing(X, rows), groups
+        rows = np.arange(n_samples) if rows is None else rows
+        X = X if len(rows) == n_samples else _safe_indexing(X, rows)
+        if groups is None:
+            return X, None, None
+        numbers = number_groups(groups, n_samples, rows)
+        return X, np.asarray(groups)[rows], numbers
 
     def _find_rank(self, n_groups, grouped):
         rank = conformal_rank(self.fpr, n_groups)
@@ -274,9 +278,8 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
             )
         return rank
 
-    def _make_folds(self, X, n_samples, groups):
+    def _make_folds(self, X, n_samples, groups, n_groups):
         """Return the folds as a list of positions, or None to leave out one image at a time."""
-        n_groups = n_samples if groups is None else int(groups.max()) + 1
         splitter = find_splitter(self.cv, n_groups, grouped=groups is not None)
         if splitter is None:
             return None
