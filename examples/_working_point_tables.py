@@ -57,6 +57,9 @@ def _count(known, key, target, method, n_train, n_new):
     alarm = _raise_alarms(known, key, target, method, others, n_train)
     oracle = others[n_new:] > np.quantile(others[:n_new], 1 - target)
     counts = {"n": n, "rank": rank, "n_new": n_new, "n_anomalous": len(others) - n_new, "oracle": oracle.sum()}
+    if method in OUT_OF_FOLD:
+        inside, outside = (np.square(known[f"{key}/{one}"]).mean() for one in ("in sample", method))
+        counts["inflation"] = outside / inside
     if alarm is None:
         return counts | {"alarms": np.nan, "found": np.nan}
     return counts | {"alarms": alarm[:n_new].sum(), "found": alarm[n_new:].sum()}
@@ -109,6 +112,7 @@ def add_bands(cells, sets):
         n_anomalous=("n_anomalous", "sum"),
         found=("found", lambda values: values.sum(skipna=False)),
         oracle=("oracle", "sum"),
+        inflation=("inflation", "mean"),
     )
     pooled["aim"] = pooled["rank"] / (pooled["n"] + 1)
     pooled["rate"] = pooled["alarms"] / pooled["n_new"]

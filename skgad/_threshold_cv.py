@@ -37,8 +37,8 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
         The folds, as in scikit-learn; an iterable counts positions among the normal images. An int makes that many
         contiguous folds without shuffling, or as many of whole groups where ``groups`` are given; for images in an
         order that matters (kinds one after the other), pass ``KFold(20, shuffle=True, random_state=0)``. Each fold
-        model sees fewer images than the final one: few folds are conservative. "loo" leaves out one image at a time:
-        in closed form for a `MahalanobisDetector`, by refits for others. Unused for a frozen detector.
+        model sees fewer images than the final one: five folds are often off, see the notes. "loo" leaves out one image
+        at a time: in closed form for a `MahalanobisDetector`, by refits for others. Unused for a frozen detector.
     n_jobs : int, default=None
         Folds that are fitted in parallel, as in scikit-learn.
     verbose : int, default=0
@@ -85,6 +85,11 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
     each group counts once, and n is the number of groups, in the p-value
 
     .. math:: p(s) = \frac{1}{G + 1} \Bigl(1 + \sum_g \frac{\#\{i \in g : s_i \le s\}}{|g|}\Bigr)
+
+    *Where folds are not conservative.* Behind `NPCA` or PCA with about as many images as features, the scale of the
+    distances depends steeply on the number of images, so that fold models say little about the final one: five folds
+    reach far too much with fewer images than features and far too little with more, twenty folds up to twice the
+    target. A large ``inflation_`` tells; "loo" mends it. `docs/conventions.md` has the measurements.
 
     All of it is about new images that are exchangeable with these. Nothing is known about images from a part, a batch
     or a camera that is not among them.
