@@ -136,7 +136,7 @@ def _say_bands(cells):
         "exchangeable scores on the same splits. One in a hundred would lie outside by chance, in bunches: the cells "
         "of a set share its images."
     )
-    yield table(pd.DataFrame(rows, columns=["method", "cells", "below", "above"]))
+    yield table(pd.DataFrame(rows, columns=["method", "cells", "below", "above", "of these warned", "others warned"]))
     shown = outside.assign(
         target=outside["target"].map(lambda target: f"{100 * target:g} %"),
         rate=outside["rate"].map(_percent),
@@ -146,8 +146,11 @@ def _say_bands(cells):
         aim=outside["aim"].map(lambda aim: f"{100 * aim:.2f}"),
     )
     yield "Those outside, in %:"
+    shown["warned"] = shown["warned"].map(lambda share: f"{100 * share:.0f}")
     shown["inflation"] = shown["inflation"].map(lambda value: "" if np.isnan(value) else f"{value:.2g}")
-    yield table(shown[["set", "levels", "reduction", "method", "target", "n", "aim", "rate", "band", "inflation"]])
+    yield table(
+        shown[["set", "levels", "reduction", "method", "target", "n", "aim", "rate", "band", "inflation", "warned"]]
+    )
 
 
 def _say_refused(cells):

@@ -86,6 +86,14 @@ class Level:
         return slice(0, crossing + 1) if reduction.startswith("PCA") else slice(min(crossing + 1, n_found - 1), n_found)
 
 
+def two_folds(n, n_folds):
+    """Return what `FPRThresholdCV` checks the stability of a fit by: two folds, their images, and all other images."""
+    folds = [test for _, test in KFold(n_folds).split(np.arange(n))]
+    chosen = folds[0], folds[n_folds // 2]
+    pair = np.concatenate(chosen)
+    return chosen, pair, np.setdiff1d(np.arange(n), pair)
+
+
 def score_split(features, groups, train, others):
     """Return all distances of a split, summed over the levels and of level 7.
 
@@ -139,6 +147,9 @@ def _score_level(parts, name, train, others):
     for n_folds in (5, 20):
         for reduction, values in out_of_fold(KFold(n_folds).split(everything), REDUCTIONS).items():
             add(reduction, f"{n_folds} folds", values)
+        _, pair, learn = two_folds(n, n_folds)
+        for reduction, (squares, *_) in level.distances(learn, pair, REDUCTIONS).items():
+            add(reduction, f"{n_folds} folds, two out", np.sqrt(squares))
     singles = ((np.delete(everything, row), everything[row : row + 1]) for row in everything)
     for reduction, values in out_of_fold(singles, [one for one in REDUCTIONS if one != "none"]).items():
         add(reduction, "leave-one-out", values)

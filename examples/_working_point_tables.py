@@ -6,7 +6,7 @@ from math import floor
 
 import numpy as np
 import pandas as pd
-from _working_point_scores import LEVEL, REDUCTIONS, SUM, pipeline
+from _working_point_scores import LEVEL, REDUCTIONS, SUM, pipeline, two_folds
 from scipy import stats
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.frozen import FrozenEstimator
@@ -29,7 +29,7 @@ class Given(OutlierMixin, BaseEstimator):
         return self
 
     def score_samples(self, X):
-        return X[:, 0]
+        return np.asarray(X)[:, 0]
 
 
 def count_alarms(sets, targets=TARGETS, methods=METHODS, all_levels=(LEVEL, SUM)):
@@ -54,9 +54,10 @@ def _count(known, key, target, method, n_train, n_new):
     others = known[f"{key}/{name}"]
     n = len(known[f"{key}/split"]) if method == "split" else n_train
     rank = floor((n + 1) * Fraction(str(target)))
-    alarm = _raise_alarms(known, key, target, method, others, n_train)
-    oracle = others[n_new:] > np.quantile(others[:n_new], 1 - target)
+    alarm, warned = _raise_alarms(known, key, target, method, others, n_train)
+    oracle = others[n_new:] > np.quantile(others[:n_new], 1 - target, method="weibull")  # its mean rate is the target
     counts = {"n": n, "rank": rank, "n_new": n_new, "n_anomalous": len(others) - n_new, "oracle": oracle.sum()}
+    counts["warned"] = warned and not key.endswith("none")
     if method in OUT_OF_FOLD:
         inside, outside = (np.square(known[f"{key}/{one}"]).mean() for one in ("in sample", method))
         counts["inflation"] = outside / inside
@@ -66,20 +67,31 @@ def _count(known, key, target, method, n_train, n_new):
 
 
 def _raise_alarms(known, key, target, method, others, n_train):
+    """Return which of the others are called anomalous, None where the rate is refused; and whether a warning came."""
     dof = known[f"{key}/dof"]
     if method == "chi-square":
-        return others > np.sqrt(stats.chi2.isf(target, dof)).sum()
+        return others > np.sqrt(stats.chi2.isf(target, dof)).sum(), False
     if method == "predictive F":
         spare = n_train - dof[0]
-        return others > np.sqrt(stats.f.isf(target, dof[0], spare) * dof[0] * (n_train + 1) / spare)
+        return others > np.sqrt(stats.f.isf(target, dof[0], spare) * dof[0] * (n_train + 1) / spare), False
     if method == "training quantile":
-        return others > np.quantile(known[f"{key}/in sample"], 1 - target)
+        return others > np.quantile(known[f"{key}/in sample"], 1 - target), False
     detector = FPRThresholdCV(FrozenEstimator(Given().fit()), fpr=target)
+    scores = -known[f"{key}/{method}"]
     try:
-        detector.fit(-known[f"{key}/{method}"][:, np.newaxis])
+        detector.fit(scores[:, np.newaxis])
     except ValueError:  # the rate is out of reach
-        return None
-    return detector.predict(-others[:, np.newaxis]) == -1
+        return None, False
+    warned = "folds" in method and not _is_stable(detector, scores, -known[f"{key}/{method}, two out"], method)
+    return detector.predict(-others[:, np.newaxis]) == -1, warned
+
+
+def _is_stable(detector, scores, two_out, method):
+    """Return whether `FPRThresholdCV` would not warn; a plain Gaussian is not refitted, and then it never does."""
+    _, pair, _ = two_folds(len(scores), int(method.split()[0]))
+    edge = np.nextafter(detector.offset_ - np.mean(scores[pair] - two_out), -np.inf)
+    low, high = detector.fpr_interval_
+    return low <= detector.p_values([[edge]])[0] <= high
 
 
 def simulate(splits, targets, *, half, n_draws=4000):
@@ -113,6 +125,7 @@ def add_bands(cells, sets):
         found=("found", lambda values: values.sum(skipna=False)),
         oracle=("oracle", "sum"),
         inflation=("inflation", "mean"),
+        warned=("warned", "mean"),
     )
     pooled["aim"] = pooled["rank"] / (pooled["n"] + 1)
     pooled["rate"] = pooled["alarms"] / pooled["n_new"]

@@ -26,6 +26,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._columns import read_scores
 
+_FEWEST_FOLDS = 5  # without two of fewer folds, a fit tells nothing about one of all images
+
 
 def is_frozen(estimator):
     """Return whether a detector is to be taken as it is, fitted on other images: a `FrozenEstimator`.
@@ -112,15 +114,21 @@ def fit_and_score(estimator, X, n_samples, folds, groups, *, n_jobs, verbose):
     estimator : estimator
         Fitted on all images; a clone.
     out_of_fold, in_sample : ndarray of shape (n_samples,)
+    drift : float
+        By how much the scores of new images rise, on average, from the models of the folds to the one of all images, as
+        far as a further fit tells; NaN where there is none.
     """
     fold = np.arange(n_samples) if folds is None else _number_folds(folds, n_samples, groups)
     fitted = clone(estimator)
     offers = fold is not None and hasattr(fitted, "fit_score_out_of_fold")
     scores = fitted.fit_score_out_of_fold(X, fold) if offers else NotImplemented
-    if scores is NotImplemented:
-        folds = list(LeaveOneOut().split(X)) if folds is None else folds
-        scores = _refit(estimator, X, folds, n_jobs, verbose), read_scores(fitted.fit(X, None), X)
-    return fitted, *(check_scores(estimator, one, n_samples) for one in scores)
+    refit = scores is NotImplemented
+    if refit:
+        singles = list(LeaveOneOut().split(X)) if folds is None else folds
+        scores = _refit(estimator, X, singles, n_jobs, verbose), read_scores(fitted.fit(X, None), X)
+    out_of_fold, in_sample = (check_scores(estimator, one, n_samples) for one in scores)
+    drift = _measure_drift(clone(estimator), X, folds, out_of_fold) if refit and folds is not None else np.nan
+    return fitted, out_of_fold, in_sample, drift
 
 
 def check_scores(estimator, scores, n_samples):
@@ -155,6 +163,22 @@ def _refit(estimator, X, folds, n_jobs, verbose):
     result = np.empty(len(scores))
     result[np.concatenate([test for _, test in folds])] = scores
     return result
+
+
+def _measure_drift(estimator, X, folds, scores):
+    """Return by how much the scores of two folds rise when only their own fold is left out, instead of both.
+
+    From the models of the folds to the final one, which learns from a fold more, they rise by about as much again.
+    """
+    if len(folds) < _FEWEST_FOLDS:
+        return np.nan
+    (train, first), (_, second) = folds[0], folds[len(folds) // 2]
+    both = np.concatenate([first, second])
+    try:
+        estimator.fit(_safe_indexing(X, np.setdiff1d(train, second)), None)
+        return float(np.mean(scores[both] - read_scores(estimator, _safe_indexing(X, both))))
+    except ValueError:
+        return np.nan  # too few images for a fit without two folds
 
 
 def _score_fold(estimator, X, train, test):

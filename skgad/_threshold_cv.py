@@ -1,5 +1,6 @@
 """The working point that holds: a threshold from scores of normal images by detectors that have not seen them."""
 
+import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from ._conformal import conformal_rank, groups_needed, p_value_steps, rate_inter
 from ._labels import normal_rows
 from ._out_of_fold import check_scores, counts_folds, find_splitter, fit_and_score, is_frozen, number_groups
 from ._outliers import ScoredOutlierMixin
+from .exceptions import WorkingPointWarning
 
 
 class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -61,10 +63,19 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
         Mean squared distance out of fold over that in sample, a distance being minus a score: how much farther out new
         images lie than those that were learnt. NaN where scores are not minus a distance (some are positive), and for a
         frozen detector, whose training images are not here.
+    drifted_fpr_ : float
+        The rate to be expected if the scores of new images change from the models of the folds to the final one as they
+        do when a further fold is added: a check of the fit's stability, by one more fit. NaN where nothing is refitted
+        (a frozen detector, moments), for "loo", and for fewer than five folds.
     n_features_in_ : int
         Number of columns seen in ``fit``, where `estimator` says so.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, where `estimator` keeps them.
+
+    Warns
+    -----
+    WorkingPointWarning
+        In `fit`, if ``drifted_fpr_`` lies outside of ``fpr_interval_``.
 
     See Also
     --------
@@ -88,8 +99,8 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
 
     *Where folds are not conservative.* Behind `NPCA` or PCA with about as many images as features, the scale of the
     distances depends steeply on the number of images, so that fold models say little about the final one: five folds
-    reach far too much with fewer images than features and far too little with more, twenty folds up to twice the
-    target. A large ``inflation_`` tells; "loo" mends it. `docs/conventions.md` has the measurements.
+    reach far too much with fewer images than features and far too little with more, twenty folds up to four times the
+    target. ``drifted_fpr_`` tells, with a warning; "loo" mends it. `docs/conventions.md` has the measurements.
 
     All of it is about new images that are exchangeable with these. Nothing is known about images from a part, a batch
     or a camera that is not among them.
@@ -179,9 +190,10 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
         if frozen:
             estimator = clone(self.estimator).fit(X, None)
             scores = in_sample = check_scores(estimator, read_scores(estimator, X), n_samples)
+            drift = np.nan
         else:
             folds = self._make_folds(X, n_samples, groups, n_groups)
-            estimator, scores, in_sample = fit_and_score(
+            estimator, scores, in_sample, drift = fit_and_score(
                 self.estimator, X, n_samples, folds, numbers, n_jobs=self.n_jobs, verbose=self.verbose
             )
         self._edges, self._p_values = p_value_steps(scores, numbers)
@@ -191,8 +203,17 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
         self.offset_ = threshold(self.fpr, self._edges, self._p_values)
         self.fpr_interval_ = rate_interval(rank, n_groups)
         self.inflation_ = np.nan if frozen else _inflation(scores, in_sample)
+        self.drifted_fpr_ = self._predict_rate(drift)
         self.estimator_ = estimator
         self._take_names(estimator)
+        if self._drifts():
+            warnings.warn(
+                f"fpr={self.fpr} will not hold: the scores depend so much on the number of images that the models of "
+                f"the folds, which learn from fewer, point to a rate of about {self.drifted_fpr_:.2g}. Take more "
+                "folds, or cv='loo'.",
+                WorkingPointWarning,
+                stacklevel=2,
+            )
         return self
 
     def score_samples(self, X):
@@ -240,6 +261,11 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
             lines.append(
                 f"Where images were not learnt, their mean squared distance is {self.inflation_:.3g} times larger: a "
                 "threshold taken from the training images would be too low by about as much."
+            )
+        if self._drifts():
+            lines.append(
+                f"It will not hold: the models of the folds point to a rate of about {self.drifted_fpr_:.2g}. Take "
+                "more folds, or cv='loo'."
             )
         lines.append(
             "All of it holds for images like these, not for parts, batches or cameras that are not among them."
@@ -302,6 +328,18 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
         if counts_folds(self.cv):
             return GroupKFold(self.cv)
         return self.cv if hasattr(self.cv, "split") and not isinstance(self.cv, str) else None
+
+    def _predict_rate(self, drift):
+        """Return the rate aimed at, and what is added to it when the scores of new images rise by `drift`."""
+        if np.isnan(drift):
+            return np.nan
+        edges = np.nextafter([self.offset_, self.offset_ - drift], -np.inf)
+        before, after = read_p_values(edges, self._edges, self._p_values)
+        return float(self._rank / (self.n_groups_ + 1) + after - before)
+
+    def _drifts(self):
+        low, high = self.fpr_interval_
+        return self.drifted_fpr_ < low or self.drifted_fpr_ > high
 
     def _take_names(self, estimator):
         for name in ("n_features_in_", "feature_names_in_"):

@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import betabinom
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, LeaveOneOut, ShuffleSplit
@@ -10,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skgad import NPCA, FPRThresholdCV, MahalanobisDetector, _out_of_fold
+from skgad.exceptions import WorkingPointWarning
 
 KINDS = ["ledoit_wolf", "oas", "empirical", "diagonal", "identity"]
 
@@ -73,6 +76,7 @@ def test_a_detector_with_a_cheap_way_takes_it(no_refits):
     assert len(np.unique(FPRThresholdCV(Recorder(), fpr=0.1, cv="loo").fit(X).estimator_.fold_)) == len(X)
 
 
+@pytest.mark.filterwarnings("ignore::skgad.exceptions.WorkingPointWarning")  # its scores grow with the rows
 def test_a_detector_that_declines_is_refitted():
     X = draw()
     detector = FPRThresholdCV(Recorder(offers=False), fpr=0.1, cv=5).fit(X)
@@ -80,6 +84,7 @@ def test_a_detector_that_declines_is_refitted():
     assert detector.estimator_.n_rows_ == 120
 
 
+@pytest.mark.filterwarnings("ignore::skgad.exceptions.WorkingPointWarning")  # its scores grow with the rows
 def test_folds_that_leave_out_more_than_they_test_are_refitted():
     X = draw()
     folds = [(train[5:], test) for train, test in KFold(5).split(X)]
@@ -265,3 +270,73 @@ def test_bad_groups_are_refused():
     for missing in (None, np.nan):
         with pytest.raises(ValueError, match="missing value at image 7"):
             detector.fit(draw(), groups=[missing if row == 7 else row % 12 for row in range(120)])
+
+
+# Fits that are not stable
+
+
+class Growing(OutlierMixin, BaseEstimator):
+    """Distances that grow with the number of images learnt."""
+
+    def fit(self, X, y=None):
+        self.scale_ = len(X) / 100
+        return self
+
+    def score_samples(self, X):
+        return -self.scale_ * (1 + np.abs(X[:, 0]))
+
+
+def test_a_rate_that_drifts_is_foretold_with_a_warning():
+    X = draw(200)
+    with pytest.warns(WorkingPointWarning, match=r"fpr=0\.1 will not hold.*cv='loo'"):
+        detector = FPRThresholdCV(Growing(), fpr=0.1, cv=5).fit(X)
+    # leaving out 40 more of 160 images takes 0.4 off the scale, so 40 more images are expected to add 0.4
+    pair = np.r_[0:40, 80:120]
+    rise = -0.4 * (1 + np.abs(X[pair, 0])).mean()
+    below = (detector.out_of_fold_scores_ + rise < detector.offset_).sum()
+    assert detector.drifted_fpr_ == pytest.approx((1 + below) / 201)
+    assert f"a rate of about {detector.drifted_fpr_:.2g}" in detector.summary()
+    actual = (detector.predict(draw(20_000, seed=1)) == -1).mean()
+    assert detector.drifted_fpr_ == pytest.approx(actual, rel=0.3)
+
+
+def test_a_stable_fit_is_not_warned_of():
+    X = draw(200)
+    detector = FPRThresholdCV(make_pipeline(NPCA(0.5), MahalanobisDetector()), fpr=0.1).fit(X)
+    assert detector.drifted_fpr_ == pytest.approx(0.1, abs=0.03)
+    assert "not hold" not in detector.summary()
+
+
+@pytest.mark.parametrize(
+    ("estimator", "cv"),
+    [
+        (MahalanobisDetector(), 20),
+        (make_pipeline(MahalanobisDetector()), "loo"),
+        (make_pipeline(MahalanobisDetector()), 4),
+        (FrozenEstimator(MahalanobisDetector().fit(draw())), 20),
+    ],
+    ids=["moments", "loo", "few folds", "frozen"],
+)
+def test_without_enough_refits_nothing_is_foretold(estimator, cv):
+    assert np.isnan(FPRThresholdCV(estimator, fpr=0.1, cv=cv).fit(draw(60)).drifted_fpr_)
+
+
+def test_a_fit_that_cannot_do_without_two_folds_foretells_nothing():
+    X = draw(20, 3)
+    detector = FPRThresholdCV(make_pipeline(PCA(13), MahalanobisDetector()), fpr=0.1, cv=5)
+    X = np.hstack([X, draw(20, 12, seed=1)])  # PCA(13) needs 13 rows: a fold leaves 16, two leave 12
+    assert np.isnan(detector.fit(X).drifted_fpr_)
+
+
+def test_five_folds_behind_npca_fail_on_real_cells_as_foretold_and_leave_one_out_does_not(mono):
+    features, y = mono
+    normals = features[y == 1].filter(like="level7__").sample(frac=1, random_state=0)
+    train, held_out = normals.iloc[:170], normals.iloc[170:]  # 192 features: the worst place to be
+    estimator, rank = make_pipeline(NPCA(0.01), MahalanobisDetector()), 17
+    low, high = betabinom(len(held_out), rank, 171 - rank).ppf([0.0005, 0.9995])
+    with pytest.warns(WorkingPointWarning, match="will not hold"):
+        few = FPRThresholdCV(estimator, fpr=0.1, cv=5).fit(train)
+    assert (few.predict(held_out) == -1).sum() > high
+    assert few.drifted_fpr_ > 0.2
+    every = FPRThresholdCV(estimator, fpr=0.1, cv="loo").fit(train)
+    assert low <= (every.predict(held_out) == -1).sum() <= high
