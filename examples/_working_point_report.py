@@ -122,35 +122,43 @@ def _ratio(cells, levels, reduction, method, target):
 
 def _say_bands(cells):
     known = cells[cells["method"].isin(CALIBRATED) & cells["alarms"].notna()]
-    outside = known[(known["rate"] < known["low"] - 1e-12) | (known["rate"] > known["high"] + 1e-12)]
-    rows = []
+    is_outside = (known["rate"] < known["low"] - 1e-12) | (known["rate"] > known["high"] + 1e-12)
+    outside, rows = known[is_outside], []
     for method in CALIBRATED:
-        mine = outside[outside["method"] == method]
-        n_cells = int((known["method"] == method).sum())
-        rows.append(
-            (method, n_cells, int((mine["rate"] < mine["low"]).sum()), int((mine["rate"] > mine["high"]).sum()))
-        )
+        mine, every = (one[one["method"] == method] for one in (outside, known))
+        above, warned = int((mine["rate"] > mine["high"]).sum()), int((mine["warned"] > 0.5).sum())
+        rows.append((method, len(every), len(mine) - above, above, warned, int((every["warned"] > 0.5).sum()) - warned))
     yield "## Cells against their simulated 99 % band"
     yield (
         "A cell is a set, levels, a reduction, a target and a method, over all splits; the band is that of "
         "exchangeable scores on the same splits. One in a hundred would lie outside by chance, in bunches: the cells "
-        "of a set share its images."
+        "of a set share its images. `FPRThresholdCV` warns where it sees the fit drift, in most splits of a cell:"
     )
     yield table(pd.DataFrame(rows, columns=["method", "cells", "below", "above", "of these warned", "others warned"]))
+    yield "Those outside, in %; what the drift foretold, as a mean over the splits; and why:"
     shown = outside.assign(
-        target=outside["target"].map(lambda target: f"{100 * target:g} %"),
-        rate=outside["rate"].map(_percent),
-        band=[
-            f"{_percent(low)} to {_percent(high)}" for low, high in zip(outside["low"], outside["high"], strict=True)
-        ],
+        target=outside["target"].map(lambda target: f"{100 * target:g}"),
         aim=outside["aim"].map(lambda aim: f"{100 * aim:.2f}"),
+        rate=outside["rate"].map(_percent),
+        band=outside["low"].map(_percent) + " to " + outside["high"].map(_percent),
+        foretold=outside["foretold"].map(lambda rate: "" if np.isnan(rate) else _percent(rate)),
+        why=outside.apply(_explain, axis=1),
     )
-    yield "Those outside, in %:"
-    shown["warned"] = shown["warned"].map(lambda share: f"{100 * share:.0f}")
-    shown["inflation"] = shown["inflation"].map(lambda value: "" if np.isnan(value) else f"{value:.2g}")
     yield table(
-        shown[["set", "levels", "reduction", "method", "target", "n", "aim", "rate", "band", "inflation", "warned"]]
+        shown[["set", "levels", "reduction", "method", "target", "n", "aim", "rate", "band", "foretold", "why"]]
     )
+
+
+def _explain(cell):
+    if cell["method"] == "split":
+        return "chance, if the joint law above holds"
+    if cell["n"] < 50:
+        return f"{cell['n']} images: one more or less changes the fit"
+    if cell["warned"] > 0.5:
+        return "the fit drifts, with a warning"
+    if cell["method"] == "leave-one-out":
+        return "about as many images as features"
+    return "the fit drifts, within the interval" if cell["reduction"] != "none" else "not known"
 
 
 def _say_refused(cells):

@@ -54,44 +54,39 @@ def _count(known, key, target, method, n_train, n_new):
     others = known[f"{key}/{name}"]
     n = len(known[f"{key}/split"]) if method == "split" else n_train
     rank = floor((n + 1) * Fraction(str(target)))
-    alarm, warned = _raise_alarms(known, key, target, method, others, n_train)
+    alarm, foretold = _raise_alarms(known, key, target, method, others, n_train)
     oracle = others[n_new:] > np.quantile(others[:n_new], 1 - target, method="weibull")  # its mean rate is the target
     counts = {"n": n, "rank": rank, "n_new": n_new, "n_anomalous": len(others) - n_new, "oracle": oracle.sum()}
-    counts["warned"] = warned and not key.endswith("none")
-    if method in OUT_OF_FOLD:
-        inside, outside = (np.square(known[f"{key}/{one}"]).mean() for one in ("in sample", method))
-        counts["inflation"] = outside / inside
+    counts |= foretold
     if alarm is None:
         return counts | {"alarms": np.nan, "found": np.nan}
     return counts | {"alarms": alarm[:n_new].sum(), "found": alarm[n_new:].sum()}
 
 
 def _raise_alarms(known, key, target, method, others, n_train):
-    """Return which of the others are called anomalous, None where the rate is refused; and whether a warning came."""
+    """Return which of the others are called anomalous, None where the rate is refused; and what was foretold of it."""
     dof = known[f"{key}/dof"]
     if method == "chi-square":
-        return others > np.sqrt(stats.chi2.isf(target, dof)).sum(), False
+        return others > np.sqrt(stats.chi2.isf(target, dof)).sum(), {}
     if method == "predictive F":
         spare = n_train - dof[0]
-        return others > np.sqrt(stats.f.isf(target, dof[0], spare) * dof[0] * (n_train + 1) / spare), False
+        return others > np.sqrt(stats.f.isf(target, dof[0], spare) * dof[0] * (n_train + 1) / spare), {}
     if method == "training quantile":
-        return others > np.quantile(known[f"{key}/in sample"], 1 - target), False
+        return others > np.quantile(known[f"{key}/in sample"], 1 - target), {}
     detector = FPRThresholdCV(FrozenEstimator(Given().fit()), fpr=target)
     scores = -known[f"{key}/{method}"]
     try:
         detector.fit(scores[:, np.newaxis])
     except ValueError:  # the rate is out of reach
-        return None, False
-    warned = "folds" in method and not _is_stable(detector, scores, -known[f"{key}/{method}, two out"], method)
-    return detector.predict(-others[:, np.newaxis]) == -1, warned
-
-
-def _is_stable(detector, scores, two_out, method):
-    """Return whether `FPRThresholdCV` would not warn; a plain Gaussian is not refitted, and then it never does."""
-    _, pair, _ = two_folds(len(scores), int(method.split()[0]))
-    edge = np.nextafter(detector.offset_ - np.mean(scores[pair] - two_out), -np.inf)
+        return None, {}
+    alarm = detector.predict(-others[:, np.newaxis]) == -1
+    if "folds" not in method or key.endswith("none"):  # a plain Gaussian is not refitted, and foretells nothing
+        return alarm, {}
+    _, pair, _ = two_folds(n_train, int(method.split()[0]))
+    drift = np.mean(scores[pair] + known[f"{key}/{method}, two out"])
+    foretold = detector.p_values([[np.nextafter(detector.offset_ - drift, -np.inf)]])[0]
     low, high = detector.fpr_interval_
-    return low <= detector.p_values([[edge]])[0] <= high
+    return alarm, {"foretold": foretold, "warned": not low <= foretold <= high}
 
 
 def simulate(splits, targets, *, half, n_draws=4000):
@@ -124,8 +119,8 @@ def add_bands(cells, sets):
         n_anomalous=("n_anomalous", "sum"),
         found=("found", lambda values: values.sum(skipna=False)),
         oracle=("oracle", "sum"),
-        inflation=("inflation", "mean"),
-        warned=("warned", "mean"),
+        foretold=("foretold", "mean"),
+        warned=("warned", lambda values: values.fillna(False).astype(float).mean()),
     )
     pooled["aim"] = pooled["rank"] / (pooled["n"] + 1)
     pooled["rate"] = pooled["alarms"] / pooled["n_new"]

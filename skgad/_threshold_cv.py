@@ -99,8 +99,8 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
 
     *Where folds are not conservative.* Behind `NPCA` or PCA with about as many images as features, the scale of the
     distances depends steeply on the number of images, so that fold models say little about the final one: five folds
-    reach far too much with fewer images than features and far too little with more, twenty folds up to four times the
-    target. ``drifted_fpr_`` tells, with a warning; "loo" mends it. `docs/conventions.md` has the measurements.
+    reach far too much with fewer images than features and far too little with more, twenty folds up to four times a
+    target of 10 %. ``drifted_fpr_`` tells, with a warning; "loo" mends it. `docs/conventions.md` has the measurements.
 
     All of it is about new images that are exchangeable with these. Nothing is known about images from a part, a batch
     or a camera that is not among them.
