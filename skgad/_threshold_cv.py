@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
-from ._columns import check_has_scores, read_scores
+from ._columns import all_or_nothing, check_has_scores, read_scores
 from ._conformal import conformal_rank, groups_needed, p_value_steps, rate_interval, read_p_values, threshold
 from ._labels import normal_rows
 from ._out_of_fold import check_scores, counts_folds, find_splitter, fit_and_score, is_frozen, number_groups
@@ -29,10 +29,11 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
     ----------
     estimator : estimator
         An outlier detector, or a pipeline that ends in one, with ``score_samples`` or ``decision_function`` (higher =
-        more normal). Whatever learns from the images belongs inside: `NPCA` picks its directions on the same images,
-        so it must be refitted with each fold. The feature extractor learns nothing and belongs in front.
-        A detector that is fitted already is fitted anew, unless it comes as ``FrozenEstimator(detector)``: then it is
-        kept, and calibrated on the images given here, which it must not have seen (*split calibration*).
+        more normal; PyOD's have the other sign, and need a wrapper). Whatever learns from the images belongs inside:
+        `NPCA` picks its directions on the same images, so it must be refitted with each fold. The feature extractor
+        learns nothing and belongs in front. A detector that is fitted already is fitted anew, unless it comes as
+        ``FrozenEstimator(detector)``: then it is kept, and calibrated on the images given here, which it must not have
+        seen (*split calibration*).
     fpr : float in (0, 1), default=0.01
         The false-positive rate: the share of normal images that may be called anomalous.
     cv : int, "loo", splitter or iterable, default=20
@@ -106,9 +107,9 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
     or a camera that is not among them.
 
     *False discoveries.* ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q`` calls images anomalous such
-    that a share q of the calls, on average, is false. That is proved for split-conformal p-values on independent images
-    (Bates et al., 2023), not for cross-fitted ones. And the smallest p-value is 1/(n+1): among m images at level q,
-    there are m/(q*(n+1)) calls or more, or none.
+    that at most a share q of the calls, on average, is false. That is proved for split-conformal p-values on
+    independent images (Bates et al., 2023), not for cross-fitted ones. And the smallest p-value is 1/(n+1): among m
+    images at level q, there are m/(q*(n+1)) calls or more, or none.
 
     *Cost*: one fit a fold, one for all, and two scores an image; a detector with a method ``fit_score_out_of_fold``
     takes its own way (`docs/conventions.md`). Leave-one-out of a `MahalanobisDetector` costs O(n D²) like a plain fit.
@@ -154,6 +155,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    @all_or_nothing
     def fit(self, X, y=None, *, groups=None):
         """Score the normal images out of fold, set the threshold, and refit on all of them.
 
@@ -189,20 +191,21 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
         frozen = is_frozen(self.estimator)
         if frozen:
             estimator = clone(self.estimator).fit(X, None)
-            scores = in_sample = check_scores(estimator, read_scores(estimator, X), n_samples)
-            drift = np.nan
+            scores = check_scores(estimator, read_scores(estimator, X), n_samples)
+            inflation = drift = np.nan
         else:
             folds = self._make_folds(X, n_samples, groups, n_groups)
             estimator, scores, in_sample, drift = fit_and_score(
                 self.estimator, X, n_samples, folds, numbers, n_jobs=self.n_jobs, verbose=self.verbose
             )
+            inflation = _inflation(scores, in_sample)
         self._edges, self._p_values = p_value_steps(scores, numbers)
         self._rank, self._exact = rank, frozen and groups is None
         self.n_groups_ = n_groups
         self.out_of_fold_scores_ = scores
         self.offset_ = threshold(self.fpr, self._edges, self._p_values)
         self.fpr_interval_ = rate_interval(rank, n_groups)
-        self.inflation_ = np.nan if frozen else _inflation(scores, in_sample)
+        self.inflation_ = inflation
         self.drifted_fpr_ = self._predict_rate(drift)
         self.estimator_ = estimator
         self._take_names(estimator)
@@ -212,7 +215,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
                 f"the folds, which learn from fewer, point to a rate of about {self.drifted_fpr_:.2g}. Take more "
                 "folds, or cv='loo'.",
                 WorkingPointWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         return self
 
@@ -236,8 +239,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             In (0, 1], a multiple of 1/(n+1) without groups. ``predict`` is -1 just where it is at most `fpr`.
         """
-        scores = self.score_samples(X)
-        return read_p_values(scores, self._edges, self._p_values)
+        return read_p_values(self.score_samples(X), self._edges, self._p_values)
 
     def summary(self):
         """Return in plain language what was calibrated, on what, and what can be said about the rate."""
@@ -259,7 +261,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
         ]
         if not np.isnan(self.inflation_):
             lines.append(
-                f"Where images were not learnt, their mean squared distance is {self.inflation_:.3g} times larger: a "
+                f"Where images were not learnt, their mean squared distance is {self.inflation_:.3g} times as large: a "
                 "threshold taken from the training images would be too low by about as much."
             )
         if self._drifts():

@@ -240,7 +240,7 @@ def test_the_summary_says_what_is_exact_and_what_is_nominal():
     summary = nominal.summary()
     for part in ("120 normal images in 30 groups", "3 of 30 + 1", "smallest rate with so many is 0.03226", "nominal"):
         assert part in summary
-    assert f"{nominal.inflation_:.3g} times" in summary
+    assert f"{nominal.inflation_:.3g} times as large" in summary
     exact = FPRThresholdCV(FrozenEstimator(MahalanobisDetector().fit(draw())), fpr=0.1).fit(draw()).summary()
     assert "This is exact" in exact
     assert "nan" not in exact
