@@ -1,5 +1,6 @@
 """skgad: learn from photographs of normal things, find the anomalous ones. A scikit-learn package."""
 
+from ._gaussian import sigma_to_fpr
 from ._labels import as_labels
 from ._levelwise import LevelwiseDetector, LevelwiseTransformer
 from ._mahalanobis import MahalanobisDetector
@@ -19,4 +20,5 @@ __all__ = [
     "MahalanobisDetector",
     "__version__",
     "as_labels",
+    "sigma_to_fpr",
 ]

@@ -6,15 +6,16 @@ the Gaussian, ``LevelwiseDetector(OneClassSVM())``.
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.base import MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from ._base import StampedEstimator
 from ._columns import all_or_nothing, check_has_scores, read_columns, read_normal_rows, read_scores
 from ._levels import frame_like, join
 from ._outliers import ScoredOutlierMixin
 
 
-class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
+class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, StampedEstimator):
     """A clone of a transformer for each level.
 
     Parameters
@@ -105,7 +106,7 @@ class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         return tags
 
 
-class LevelwiseDetector(ScoredOutlierMixin, MetaEstimatorMixin, BaseEstimator):
+class LevelwiseDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     """A clone of an outlier detector for each level; their scores are added.
 
     Parameters

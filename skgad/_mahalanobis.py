@@ -3,9 +3,10 @@
 import re
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from ._base import StampedEstimator
 from ._columns import all_or_nothing, read_columns, read_normal_rows
 from ._gaussian import (
     KINDS,
@@ -14,17 +15,16 @@ from ._gaussian import (
     check_fpr,
     chi_quantile,
     estimate,
-    leave_one_out_distances,
 )
-from ._labels import normal_rows
 from ._levels import frame, join
-from ._moments import merge, moments, remove, varies
+from ._moments import moments, varies
 from ._outliers import ScoredOutlierMixin
+from ._streaming import StreamingMixin
 
 _NPCA_COLUMN = re.compile(r"(?:^|__)npca\d+$")
 
 
-class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, BaseEstimator):
+class MahalanobisDetector(StreamingMixin, ScoredOutlierMixin, TransformerMixin, StampedEstimator):
     """One Gaussian per level; the anomaly score is the Mahalanobis distance, summed over the levels.
 
     Parameters
@@ -123,156 +123,8 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, BaseEstimator):
             "ledoit_wolf" for two rows, which show no noise to shrink by), or some columns carry a level and others do
             not. The detector is what it was before.
         """
-        self._check_parameters()
-        X, groups = read_normal_rows(self, X, y, reset=True, at_least=2)
-        samples = gaussians = None
-        if isinstance(self.covariance, str):
-            samples = [moments(X[:, columns], diagonal=self._is_diagonal()) for columns in groups.values()]
-            gaussians = self._estimate(samples, groups, self.covariance)
-        else:
-            gaussians = [self._fit_estimator(level, X[:, columns]) for level, columns in groups.items()]
-        self._groups = groups
-        self._keep(samples, gaussians, len(X))
+        self._fit(X, y)
         return self
-
-    @all_or_nothing
-    def partial_fit(self, X, y=None):
-        """Learn more rows: the result is that of a fit on all rows so far.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-            One row is enough; scoring needs two in all, and an empirical covariance more than features.
-        y : array-like of shape (n_samples,), default=None
-            As in `fit`.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            As `fit`; and if ``covariance`` is an estimator, which has no moments to be updated.
-        """
-        self._check_streams()
-        first = not hasattr(self, "_samples")
-        X, groups = read_normal_rows(self, X, y, reset=first)
-        batch = [moments(X[:, columns], diagonal=self._is_diagonal()) for columns in groups.values()]
-        if not first:
-            batch = [merge(seen, new) for seen, new in zip(self._samples, batch, strict=True)]
-        self._groups = groups
-        self._keep(batch, None, batch[0].n_samples)
-        return self
-
-    @all_or_nothing
-    def merge(self, other):
-        """Learn all that another detector has learnt: the result is that of a fit on the rows of both.
-
-        Parameters
-        ----------
-        other : MahalanobisDetector
-            Fitted on the same columns with a ``covariance`` of the same form. It is left as it is.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If the two do not fit together; neither is changed.
-        """
-        if not isinstance(other, MahalanobisDetector):
-            raise ValueError(f"merge takes another MahalanobisDetector; got {type(other).__name__}.")
-        check_is_fitted(self)
-        check_is_fitted(other)
-        self._check_streams()
-        other._check_streams()
-        names, others = (getattr(one, "feature_names_in_", np.array([])) for one in (self, other))
-        if self.n_features_in_ != other.n_features_in_ or not np.array_equal(names, others):
-            raise ValueError(
-                f"The detectors were fitted on different columns ({self.n_features_in_} and {other.n_features_in_}, or "
-                "with other names); only Gaussians of the same features can be merged."
-            )
-        samples = [merge(one, two) for one, two in zip(self._samples, other._samples, strict=True)]
-        self._keep(samples, None, samples[0].n_samples)
-        return self
-
-    @all_or_nothing
-    def forget(self, X, y=None):
-        """Unlearn rows that were learnt before: the result is that of a fit without them.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-            Rows that `fit`, `partial_fit` or `merge` learnt. Rows that never were learnt cannot be told in general.
-        y : array-like of shape (n_samples,), default=None
-            As in `fit`: rows at -1 were not learnt, and are not forgotten.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If fewer than two rows would be left, or a variance would be negative, which shows that these rows were
-            never learnt. The detector is unchanged then.
-        """
-        check_is_fitted(self)
-        self._check_streams()
-        X, groups = read_normal_rows(self, X, y, reset=False)
-        samples = [
-            remove(sample, moments(X[:, columns], diagonal=self._is_diagonal()))
-            for sample, columns in zip(self._samples, groups.values(), strict=True)
-        ]
-        self._keep(samples, None, samples[0].n_samples)
-        return self
-
-    def leave_one_out_scores(self, X, y=None):
-        """Return the score of each training row by a detector that has not seen it, in closed form.
-
-        An image that is in the fit pulls the Gaussian towards itself, so that its plain score looks better than it
-        should. Its leave-one-out score is on the scale of new images: sorted, or held against a threshold, these scores
-        show suspicious images in a training set.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples_seen_, n_features)
-            All rows that were learnt, in any order.
-        y : array-like of shape (n_samples,), default=None
-            As in `fit`: rows at -1 were not learnt, and get their plain score.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Higher is more normal. The shrinkage intensity and its target are held fixed; minus infinity where the
-            covariance of the others is singular ("empirical").
-
-        Raises
-        ------
-        ValueError
-            If `X` has another number of rows, or ``covariance`` is an estimator.
-        """
-        check_is_fitted(self)
-        self._check_streams()
-        learnt, groups = read_normal_rows(self, X, y, reset=False)
-        if len(learnt) != self.n_samples_seen_:
-            raise ValueError(
-                f"leave_one_out_scores takes the {self.n_samples_seen_} rows that were learnt; got {len(learnt)}. "
-                "Where anomalous rows were left out of the fit, give y as there."
-            )
-        left_out = -sum(
-            leave_one_out_distances(learnt[:, columns], sample, self._kind)
-            for sample, columns in zip(self._samples, groups.values(), strict=True)
-        )
-        rows = None if y is None else normal_rows(y, len(X))
-        if rows is None:
-            return left_out
-        scores = self.score_samples(X)
-        scores[rows] = left_out
-        return scores
 
     def transform(self, X):
         """Return the distance of each row to each level's Gaussian.
@@ -313,6 +165,20 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, BaseEstimator):
     @property
     def shrinkage_(self):
         return [one.shrinkage for one in self._read_gaussians()]
+
+    def _fit(self, X, y):
+        """Fit, and return the normal rows and the columns of each level."""
+        self._check_parameters()
+        X, groups = read_normal_rows(self, X, y, reset=True, at_least=2)
+        samples = gaussians = None
+        if isinstance(self.covariance, str):
+            samples = [moments(X[:, columns], diagonal=self._is_diagonal()) for columns in groups.values()]
+            gaussians = self._estimate(samples, groups, self.covariance)
+        else:
+            gaussians = [self._fit_estimator(level, X[:, columns]) for level, columns in groups.items()]
+        self._groups = groups
+        self._keep(samples, gaussians, len(X))
+        return X, groups
 
     def _read_gaussians(self):
         try:
@@ -391,20 +257,6 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"covariance must be one of {', '.join(map(repr, KINDS))}, or an estimator with covariance_ after fit; "
                 f"got {self.covariance!r}."
-            )
-
-    def _check_streams(self):
-        """Raise ValueError unless there are moments to be updated, of the form that `covariance` needs."""
-        self._check_parameters()
-        if not isinstance(self.covariance, str):
-            raise ValueError(f"covariance={self.covariance!r} keeps no moments; only {', '.join(KINDS)} do.")
-        if getattr(self, "_samples", ()) is None:
-            raise ValueError("The fit was by a covariance estimator, which keeps no moments to go on from; fit anew.")
-        sample = getattr(self, "_samples", [None])[0]
-        only_variances = sample is not None and sample.scatter is not None and sample.scatter.ndim == 1
-        if sample is not None and only_variances != self._is_diagonal():
-            raise ValueError(
-                f"covariance={self.covariance!r} was set after the fit, and needs other moments. Fit anew."
             )
 
     def __getstate__(self):

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 from scipy import linalg
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, check_memory
 
+from ._base import StampedEstimator
 from ._columns import all_or_nothing, read_columns, read_normal_rows
 from ._levels import frame_like, join
 from ._moments import covariance, merge, moments, varies
@@ -18,7 +19,7 @@ from ._moments import covariance, merge, moments, varies
 _RULES = ("complement", "published")
 
 
-class NPCA(TransformerMixin, BaseEstimator):
+class NPCA(TransformerMixin, StampedEstimator):
     """Negated principal component analysis, level by level.
 
     Parameters

@@ -8,9 +8,9 @@ import re
 import warnings
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._base import StampedEstimator
 from ._columns import all_or_nothing
 from ._gaussian import check_fpr, chi_quantile, predictive_fpr
 from ._labels import normal_rows
@@ -20,7 +20,7 @@ from .exceptions import WorkingPointWarning
 _CHI_COLUMN = re.compile(r"(?:^|__)(npca_)?chi(\d+)$")
 
 
-class FPRThreshold(ScoredOutlierMixin, BaseEstimator):
+class FPRThreshold(ScoredOutlierMixin, StampedEstimator):
     """The paper's working point: a threshold on distances from the chi-square law, as the last step of a pipeline.
 
     The threshold is ``sqrt(chi2.ppf(1 - fpr, D))`` (equation 8), summed over the levels. Nothing is learnt from the
@@ -29,7 +29,7 @@ class FPRThreshold(ScoredOutlierMixin, BaseEstimator):
     Parameters
     ----------
     fpr : float in (0, 1), default=0.01
-        The false-positive rate aimed at.
+        The false-positive rate aimed at. The paper's "n sigma" is ``sigma_to_fpr(n)``.
     dof : int or array-like of int of shape (n_levels,), default=None
         Degrees of freedom of each column. None reads them from column names of the form ``level7__chi112``, which
         `MahalanobisDetector` makes.
@@ -55,6 +55,7 @@ class FPRThreshold(ScoredOutlierMixin, BaseEstimator):
     See Also
     --------
     FPRThresholdCV : The working point that holds; use it unless you want the paper's.
+    sigma_to_fpr : The targets of the paper's Table IV.
 
     References
     ----------

@@ -67,4 +67,4 @@ class WeightsWarning(UserWarning):
 
 
 class WorkingPointWarning(UserWarning):
-    """A threshold from the chi-square law will not hold the false-positive rate that was asked for."""
+    """A threshold will not hold the false-positive rate that was asked for."""

@@ -153,6 +153,7 @@ def test_grid_search_over_features_runs_in_processes(mono):
     assert search.best_score_ > 0.7
 
 
+@pytest.mark.filterwarnings("ignore::skgad.exceptions.WorkingPointWarning")  # about as many cells as features
 def test_calibrated_detector_is_searchable_inside(mono):
     features, y = mono
     level5 = features.filter(like="level5__").iloc[:200]

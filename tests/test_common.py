@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.svm import OneClassSVM
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -41,6 +42,8 @@ ESTIMATORS = [
         {"check_outliers_train": BLOBS_HAVE_NEGATIVES, "check_outliers_fit_predict": BLOBS_HAVE_NEGATIVES},
     ),
     (FPRThresholdCV(MahalanobisDetector(), fpr=0.2, cv=3), {}),
+    (FPRThresholdCV(MahalanobisDetector(), fpr=0.2, cv="loo"), {}),
+    (FPRThresholdCV(LocalOutlierFactor(5, novelty=True), fpr=0.2, cv=3), {}),
     (LevelwiseTransformer(PCA(1)), {}),
     (LevelwiseDetector(MahalanobisDetector(fpr=0.2)), {}),
     (LevelwiseDetector(OneClassSVM()), {}),

@@ -40,6 +40,7 @@ def test_readme_runs(few_cells, capsys):
     assert namespace["pipe"].predict(namespace["held_out"][:2]).shape == (2,)
 
 
+@pytest.mark.filterwarnings(f"ignore::{WorkingPointWarning.__module__}.{WorkingPointWarning.__name__}")
 def test_guide_runs(few_cells):
     # the guide has 588 normal cells to cut into parts; here there are 120
     guide = (ROOT / "docs" / "guide.md").read_text()

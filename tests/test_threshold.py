@@ -3,10 +3,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import chi2, f
+from scipy.stats import chi2, f, norm
 from sklearn.pipeline import make_pipeline
 
-from skgad import NPCA, FPRThreshold, MahalanobisDetector
+from skgad import NPCA, FPRThreshold, MahalanobisDetector, sigma_to_fpr
 from skgad.exceptions import WorkingPointWarning
 
 
@@ -106,3 +106,20 @@ def test_a_failed_fit_leaves_the_threshold_as_it_was():
 def test_bad_fpr_is_refused():
     with pytest.raises(ValueError, match=r"1 % is 0\.01"):
         FPRThreshold(fpr=1).fit(distances(["chi3"]))
+
+
+def test_sigma_stands_for_both_tails_of_a_normal_variable():
+    for n in (0.1, 1, 2.5, 5, np.float32(8), 37):
+        assert sigma_to_fpr(n) == pytest.approx(2 * norm.sf(float(n)), rel=1e-12)
+
+
+def test_one_to_five_sigma_are_the_targets_of_table_iv():
+    published = ["31.7", "4.6", "0.3", "6e-03", "6e-05"]
+    formats = [".1f", ".1f", ".1f", ".0e", ".0e"]
+    assert [format(100 * sigma_to_fpr(n), form) for n, form in enumerate(formats, start=1)] == published
+
+
+@pytest.mark.parametrize("n", [0, -1, 39, np.inf, np.nan, "3", None, True])
+def test_sigmas_without_a_rate_are_refused(n):
+    with pytest.raises(ValueError, match=r"standard deviations in \(0, 38\]"):
+        sigma_to_fpr(n)

@@ -1,15 +1,16 @@
 """A step that keeps some levels of features that were computed before."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from .._base import StampedEstimator
 from .._columns import all_or_nothing, read_columns
 from .._labels import normal_rows
 from .._levels import choose_levels, frame_like, level_number
 
 
-class LevelSelector(TransformerMixin, BaseEstimator):
+class LevelSelector(TransformerMixin, StampedEstimator):
     """Keep the columns of some levels.
 
     For a search over levels on features that were computed once: what ``DeepFeatureTransformer(levels=…)`` does for

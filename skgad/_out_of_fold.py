@@ -1,0 +1,228 @@
+"""Scores of images by detectors that have not seen them: which images are left out together, and who scores them.
+
+A detector that can leave images out more cheaply than by refits says so by a method
+
+``fit_score_out_of_fold(X, fold)``
+    `fold` holds an int for each image; images that share it are left out together. The detector is fitted on all
+    images, and returns two arrays of shape (n_samples,): the score of each image by a detector fitted without its fold,
+    and its score by the detector fitted on all. It returns NotImplemented where it has no cheaper way for such folds.
+
+Both arrays come from one call since a detector that streams over images can score them twice in one pass. Whatever
+lacks the method, a pipeline for instance, is cloned and refitted for each fold.
+"""
+
+from numbers import Integral
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GroupKFold, LeaveOneOut, check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted
+
+from ._columns import read_scores
+
+_FEWEST_FOLDS = 5  # without two of fewer folds, a fit tells nothing about one of all images
+
+
+def is_frozen(estimator):
+    """Return whether a detector is to be taken as it is, fitted on other images: a `FrozenEstimator`.
+
+    Raises
+    ------
+    ValueError
+        If the last step of a pipeline is frozen, and a step before it would be fitted anew; or, as a NotFittedError, if
+        what is frozen was never fitted.
+    """
+    if isinstance(estimator, Pipeline):
+        *before, (_, last) = estimator.steps
+        if not is_frozen(last):
+            return False
+        for name, step in before:
+            if step not in (None, "passthrough") and get_tags(step).requires_fit and not is_frozen(step):
+                raise ValueError(
+                    f"estimator is a pipeline with a frozen last step, and step {name!r}, which would be fitted anew "
+                    "under it. Freeze the whole fitted pipeline, FrozenEstimator(pipeline), or nothing of it."
+                )
+        return True
+    if not isinstance(estimator, FrozenEstimator):
+        return False
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError as error:
+        raise NotFittedError(
+            f"estimator={estimator!r} is frozen, but was never fitted. Fit it on other normal images than those that "
+            "calibrate it; or pass it without FrozenEstimator, and it is fitted here."
+        ) from error
+    return True
+
+
+def number_groups(groups, n_samples, rows):
+    """Return the number of the group of each image in `rows`: from 0, without gaps, an int array."""
+    groups = np.asarray(groups)
+    if groups.shape != (n_samples,):
+        raise ValueError(f"groups must hold one group an image, shape ({n_samples},); got shape {groups.shape}.")
+    numbers, _ = pd.factorize(groups[rows])
+    if (numbers < 0).any():
+        raise ValueError(f"groups has a missing value at image {rows[np.argmin(numbers)]}; give it a group.")
+    return numbers
+
+
+def find_splitter(cv, n_groups, *, grouped):
+    """Return the splitter that `cv` means for so many images, or groups of them; None for "loo"."""
+    if isinstance(cv, str):
+        _check_word(cv, grouped)
+        return None
+    if not counts_folds(cv):
+        return check_cv(cv)
+    if cv > n_groups:
+        what = "groups of normal images: n_groups" if grouped else "normal images: n_samples"
+        raise ValueError(
+            f"cv={cv} asks for more folds than there are {what} = {n_groups}. Lower cv, {n_groups} at most, or give "
+            f"more {'groups' if grouped else 'images'}."
+        )
+    return GroupKFold(cv) if grouped else check_cv(cv)
+
+
+def counts_folds(cv):
+    """Return whether `cv` is a number of folds."""
+    return isinstance(cv, Integral) and not isinstance(cv, bool)
+
+
+def fit_and_score(estimator, X, n_samples, folds, groups, *, n_jobs, verbose):
+    """Fit a detector on all images, and score each by one that has not seen its fold.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not a frozen one.
+    X : array-like, frame or sequence of length n_samples
+    n_samples : int
+    folds : list of (train, test), or None
+        Positions. None leaves out one image at a time.
+    groups : ndarray of int of shape (n_samples,) or None
+        No group may fall on both sides of a fold.
+    n_jobs, verbose : int or None, int
+        Of joblib.
+
+    Returns
+    -------
+    estimator : estimator
+        Fitted on all images; a clone.
+    out_of_fold, in_sample : ndarray of shape (n_samples,)
+    drift : float
+        By how much the scores of new images rise, on average, from the models of the folds to the one of all images, as
+        far as a further fit tells; NaN where there is none.
+    """
+    fold = np.arange(n_samples) if folds is None else _number_folds(folds, n_samples, groups)
+    fitted = clone(estimator)
+    offers = fold is not None and hasattr(fitted, "fit_score_out_of_fold")
+    scores = fitted.fit_score_out_of_fold(X, fold) if offers else NotImplemented
+    refit = scores is NotImplemented
+    if refit:
+        singles = list(LeaveOneOut().split(X)) if folds is None else folds
+        scores = _refit(estimator, X, singles, n_jobs, verbose), read_scores(fitted.fit(X, None), X)
+    out_of_fold, in_sample = (check_scores(estimator, one, n_samples) for one in scores)
+    drift = _measure_drift(clone(estimator), X, folds, out_of_fold) if refit and folds is not None else np.nan
+    return fitted, out_of_fold, in_sample, drift
+
+
+def check_scores(estimator, scores, n_samples):
+    """Return scores as float64, or raise ValueError unless there is a finite one for each image."""
+    scores = _check_shape(estimator, np.asarray(scores, dtype=np.float64), n_samples)
+    if not np.isfinite(scores).all():
+        odd = int(np.argmin(np.isfinite(scores)))
+        raise ValueError(f"{estimator!r} gives the score {scores[odd]} to normal image {odd}; scores must be finite.")
+    return scores
+
+
+def _check_shape(estimator, scores, n_samples):
+    if scores.shape != (n_samples,):
+        raise ValueError(f"{estimator!r} gives scores of shape {scores.shape} for {n_samples} images; want one each.")
+    return scores
+
+
+def _check_word(cv, grouped):
+    if cv == "loo" and grouped:
+        raise ValueError(
+            "cv='loo' leaves single images out, and their groups would stay in. With groups, pass "
+            "cv=LeaveOneGroupOut(), which refits, or a number of folds."
+        )
+    if cv != "loo":
+        hint = "; for a detector that is fitted already, pass FrozenEstimator(detector)" if cv == "prefit" else ""
+        raise ValueError(f"cv must be an int, 'loo', a splitter or an iterable of folds{hint}; got {cv!r}.")
+
+
+def _refit(estimator, X, folds, n_jobs, verbose):
+    tasks = (delayed(_score_fold)(clone(estimator), X, train, test) for train, test in folds)
+    scores = np.concatenate(Parallel(n_jobs=n_jobs, verbose=verbose)(tasks))
+    result = np.empty(len(scores))
+    result[np.concatenate([test for _, test in folds])] = scores
+    return result
+
+
+def _measure_drift(estimator, X, folds, scores):
+    """Return by how much the scores of two folds rise when only their own fold is left out, instead of both.
+
+    From the models of the folds to the final one, which learns from a fold more, they rise by about as much again.
+    """
+    if len(folds) < _FEWEST_FOLDS:
+        return np.nan
+    (train, first), (_, second) = folds[0], folds[len(folds) // 2]
+    both = np.concatenate([first, second])
+    try:
+        estimator.fit(_safe_indexing(X, np.setdiff1d(train, second)), None)
+        return float(np.mean(scores[both] - read_scores(estimator, _safe_indexing(X, both))))
+    except ValueError:
+        return np.nan  # too few images for a fit without two folds
+
+
+def _score_fold(estimator, X, train, test):
+    estimator.fit(_safe_indexing(X, train), None)
+    return _check_shape(estimator, read_scores(estimator, _safe_indexing(X, test)), len(test))
+
+
+def _number_folds(folds, n_samples, groups):
+    """Return the number of each image's fold; None where some fold leaves images out that it does not test."""
+    tests = np.zeros(n_samples, dtype=int)
+    fold = np.empty(n_samples, dtype=int)
+    whole = True
+    for number, (train, test) in enumerate(folds):
+        learnt = _check_fold(number, train, test, n_samples, groups)
+        tests += np.bincount(test, minlength=n_samples)
+        fold[test] = number
+        whole &= np.count_nonzero(learnt) + len(test) == n_samples
+    if not (tests == 1).all():
+        odd = int(np.argmax(tests != 1))
+        raise ValueError(
+            f"cv must test each normal image once; image {odd} of {n_samples} is tested {tests[odd]} times."
+        )
+    return fold if whole else None
+
+
+def _check_fold(number, train, test, n_samples, groups):
+    """Return which images the fold learns from, as a mask, or raise ValueError if it is no fold of these images."""
+    if not len(train) or not len(test):
+        part = "test" if len(train) else "training"
+        raise ValueError(f"Fold {number} of cv is without normal images in its {part} part; use fewer folds.")
+    if max(np.max(train), np.max(test)) >= n_samples or min(np.min(train), np.min(test)) < 0:
+        raise ValueError(
+            f"Fold {number} of cv gives positions beyond the {n_samples} normal images; rows at -1 are left out before "
+            "cv, and positions count from 0."
+        )
+    learnt = np.zeros(n_samples, dtype=bool)
+    learnt[train] = True
+    if learnt[test].any():
+        raise ValueError(
+            f"In fold {number} of cv, training and test images overlap; these scores would not be out of fold."
+        )
+    if groups is not None and np.intersect1d(groups[train], groups[test]).size:
+        raise ValueError(
+            f"Fold {number} of cv has images of one group in training and in test; pass an int, GroupKFold or "
+            "LeaveOneGroupOut, which keep groups together."
+        )
+    return learnt
