@@ -7,6 +7,7 @@ __all__ = [
     "BackboneError",
     "CacheError",
     "DependencyError",
+    "DeviceMemoryError",
     "DeviceWarning",
     "ImageError",
     "ImageWarning",
@@ -44,6 +45,10 @@ class ImageError(SkgadError, ValueError):
 
 class WeightsError(SkgadError, RuntimeError):
     """A network's weights cannot be had, do not fit it, or are not the ones that were fitted with."""
+
+
+class DeviceMemoryError(SkgadError, MemoryError):
+    """The memory of a device does not suffice for a single image."""
 
 
 class DeviceWarning(UserWarning):

@@ -125,17 +125,21 @@ def test_a_store_that_cannot_be_used_is_named_with_the_remedy(photographs, tmp_p
         extractor(tmp_path / "features.sqlite").fit_transform(photographs)
 
 
-def test_weights_that_were_exchanged_behind_the_caches_back_are_refused(photographs, tmp_path):
+def test_weights_that_were_exchanged_behind_the_caches_back_are_refused_once(photographs, tmp_path):
     path = tmp_path / "weights.pth"
-    state = timm.create_model("resnet18").state_dict()
+    state = dict(timm.create_model("resnet18").state_dict())
     torch.save(state, path)
-    stamp = path.stat().st_mtime_ns
+    stamp = path.stat()
     fitted = extractor(tmp_path, backbone="resnet18", weights=path).fit(photographs)
     torch.save({key: value * 1.5 for key, value in state.items()}, path)
-    os.utime(path, ns=(stamp, stamp))
+    os.utime(path, ns=(stamp.st_mtime_ns, stamp.st_mtime_ns))
+    assert path.stat().st_size == stamp.st_size  # so that only the weights tell
     _network.forget_networks()  # a new process
     with pytest.raises(WeightsError, match="not those that this transformer was fitted with"):
         fitted.transform(photographs)
+    again = extractor(tmp_path, backbone="resnet18", weights=path).fit(photographs)
+    assert again.weights_sha256_ != fitted.weights_sha256_
+    again.transform(photographs)
 
 
 def test_a_broken_pil_image_is_named_by_position(photographs, tmp_path):
@@ -287,3 +291,27 @@ def test_a_store_that_is_deleted_between_two_calls_is_made_again(photographs, tm
     expected = fitted.transform(photographs)
     shutil.rmtree(tmp_path / "cache")
     pd.testing.assert_frame_equal(fitted.transform(photographs), expected)
+
+
+OPENER = """
+import sys
+from skgad.deep._cache import FeatureStore
+sys.stdin.readline()
+for number in range(40):
+    with FeatureStore(f"{sys.argv[1]}/{number}"):
+        pass
+"""
+
+
+def test_processes_that_make_the_same_store_wait_for_each_other(tmp_path):
+    openers = [
+        subprocess.Popen([sys.executable, "-c", OPENER, str(tmp_path)], stdin=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    time.sleep(2)
+    for opener in openers:
+        opener.stdin.write("go\n")
+        opener.stdin.flush()
+    for opener in openers:
+        opener.communicate()
+    assert [opener.returncode for opener in openers] == [0] * 4

@@ -1,6 +1,7 @@
 """What a file holds, and what happens where it is loaded."""
 
 import copy
+import pathlib
 import pickle
 import sys
 
@@ -12,12 +13,13 @@ import skops.io
 import timm
 import torch
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
 import skgad
 from skgad import NPCA, DeepFeatureTransformer, FPRThreshold, FPRThresholdCV, LevelwiseDetector, MahalanobisDetector
-from skgad.deep import Backbone, _network, _weights
+from skgad.deep import Backbone, _backbone, _network, _weights
 from skgad.exceptions import BackboneError, DependencyError, DeviceWarning, VersionWarning, WeightsError, WeightsWarning
 from skgad.model_selection import LevelSelector
 
@@ -34,9 +36,15 @@ def state():
 @pytest.fixture
 def fresh_process():
     """Call it to forget every network, as a new process would."""
-    _network.forget_networks()
-    yield _network.forget_networks
-    _network.forget_networks()
+
+    def forget():
+        _network.forget_networks()
+        _weights._states.clear()
+        _backbone._modules.clear()
+
+    forget()
+    yield forget
+    forget()
 
 
 def own_network(seed=0):
@@ -70,6 +78,7 @@ def test_a_pickle_does_not_hold_a_state_dict_and_says_so(photographs, state, fre
     data = pickle.dumps(fitted)
     assert len(data) < 3000
     loaded = pickle.loads(data)
+    pd.testing.assert_frame_equal(loaded.transform(photographs), fitted.transform(photographs))  # still in this process
     fresh_process()
     with pytest.raises(WeightsError, match=r"set_params\(weights=state_dict\)"):
         loaded.transform(photographs)
@@ -86,15 +95,18 @@ def test_random_weights_warn_and_are_always_the_same(photographs, fresh_process)
         pd.testing.assert_frame_equal(resnet(weights=None).fit_transform(photographs), first)
 
 
-def test_stored_weights_need_no_file_and_no_download(photographs, state, tmp_path, fresh_process):
+@pytest.mark.parametrize("path", [str, pathlib.Path])
+def test_stored_weights_need_no_file_and_no_download(photographs, state, tmp_path, fresh_process, path):
     torch.save(state, tmp_path / "weights.pth")
-    fitted = resnet(weights=str(tmp_path / "weights.pth"), store_weights=True).fit(photographs)
+    fitted = resnet(weights=path(tmp_path / "weights.pth"), store_weights=True).fit(photographs)
     expected = fitted.transform(photographs)
     joblib.dump(fitted, tmp_path / "fitted.joblib")
     skops.io.dump(fitted, tmp_path / "fitted.skops")
     (tmp_path / "weights.pth").unlink()
     trusted = skops.io.get_untrusted_types(file=tmp_path / "fitted.skops")
-    assert trusted == ["skgad.deep._transformer.DeepFeatureTransformer"]
+    assert [name for name in trusted if not name.startswith("pathlib")] == [
+        "skgad.deep._transformer.DeepFeatureTransformer"
+    ]
     for loaded in (joblib.load(tmp_path / "fitted.joblib"), skops.io.load(tmp_path / "fitted.skops", trusted=trusted)):
         fresh_process()
         pd.testing.assert_frame_equal(loaded.transform(photographs), expected)
@@ -219,6 +231,8 @@ def test_a_pickle_holds_no_network_of_your_own_unless_asked_to(photographs, tmp_
     backbone = Backbone(own_network(), levels=["2", "3"], image_size=32)
     fitted = DeepFeatureTransformer(backbone, cache=tmp_path).fit(photographs)
     expected = fitted.transform(photographs)
+    again = pickle.loads(pickle.dumps(fitted)).set_params(cache=None)
+    pd.testing.assert_frame_equal(again.transform(photographs), expected, rtol=1e-4)  # the same process has it
     loaded = pickle.loads(pickle.dumps(fitted))
     fresh_process()
     pd.testing.assert_frame_equal(loaded.transform(photographs), expected)  # from the cache
@@ -234,6 +248,101 @@ def test_a_pickle_holds_no_network_of_your_own_unless_asked_to(photographs, tmp_
     stored = pickle.loads(pickle.dumps(fitted.set_params(store_weights=True, cache=None)))
     fresh_process()
     pd.testing.assert_frame_equal(stored.transform(photographs), expected, rtol=1e-4)
+
+
+def test_networks_that_differ_in_anything_but_their_code_are_told_apart(photographs, tmp_path):
+    conv = nn.Conv2d(3, 4, 3)
+
+    class Shifted(nn.Module):
+        def __init__(self, shift):
+            super().__init__()
+            self.conv = conv
+            self.register_buffer("shift", torch.tensor(float(shift)), persistent=False)
+
+        def forward(self, x):
+            return self.conv(x) + self.shift
+
+    handles = [
+        Backbone(nn.Sequential(conv, nn.ReLU()), levels=["1"], image_size=16),
+        Backbone(nn.Sequential(conv, nn.Tanh()), levels=["1"], image_size=16),
+        Backbone(nn.Sequential(conv, nn.ReLU()), levels=["1"], image_size=16, mean=(0, 0, 0)),
+        Backbone(nn.Sequential(conv, nn.ReLU()), levels=["0"], image_size=16),
+        Backbone(nn.Sequential(Shifted(0)), levels=["0"], image_size=16),
+        Backbone(nn.Sequential(Shifted(5)), levels=["0"], image_size=16),
+    ]
+    results = [DeepFeatureTransformer(handle, cache=tmp_path).transform(photographs).to_numpy() for handle in handles]
+    for one in range(len(handles)):
+        for other in range(one):
+            same = {one, other} == {3, 4}  # both are the convolution
+            assert np.allclose(results[one], results[other]) is same
+
+
+def test_your_own_network_with_other_levels_is_refused_after_fit(photographs):
+    module = own_network()
+    fitted = DeepFeatureTransformer(Backbone(module, levels=["0"], image_size=32)).fit(photographs)
+    with pytest.raises(WeightsError, match=r"Fitted with modules \['0'\], but it is now \['2'\]"):
+        fitted.set_params(backbone=Backbone(module, levels=["2"], image_size=32)).transform(photographs)
+
+
+def test_the_first_output_of_a_module_counts_whatever_else_is_asked_for():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relu, self.end = nn.ReLU(), nn.Identity()
+
+        def forward(self, x):
+            return self.end(self.relu(self.relu(x) - 0.5))
+
+    image = np.full((1, 8, 8, 3), 255, dtype=np.uint8)
+    backbone = Backbone(Twice(), levels=["relu", "end"], image_size=8, mean=(0, 0, 0), std=(1, 1, 1))
+    for levels in ([1], [1, 2]):
+        got = DeepFeatureTransformer(backbone, levels=levels).transform(image)
+        np.testing.assert_array_equal(got.filter(like="level1__"), [[1, 1, 1]])
+
+
+def test_a_search_in_processes_with_your_own_network(photographs):
+    images = np.concatenate([photographs, 255 - photographs, photographs[:, ::-1, ::-1]])
+    y = np.resize([1, 1, -1], len(images))
+    backbone = Backbone(own_network(), levels=["2", "3"], image_size=32)
+    pipe = make_pipeline(DeepFeatureTransformer(backbone, store_weights=True), MahalanobisDetector())
+    grid = {"deepfeaturetransformer__levels": [[1], [2]]}
+    results = [
+        GridSearchCV(pipe, grid, scoring="roc_auc", cv=2, n_jobs=n_jobs).fit(images, y).cv_results_ for n_jobs in (1, 2)
+    ]
+    np.testing.assert_array_equal(results[0]["mean_test_score"], results[1]["mean_test_score"])
+
+
+def test_a_pipeline_with_memory_and_your_own_network(photographs, tmp_path):
+    backbone = Backbone(own_network(), levels=["2", "3"], image_size=32)
+    steps = DeepFeatureTransformer(backbone), MahalanobisDetector()
+    expected = make_pipeline(*steps).fit(photographs).score_samples(photographs)
+    for _ in range(2):
+        pipe = make_pipeline(*steps, memory=str(tmp_path)).fit(photographs)
+        np.testing.assert_array_equal(pipe.score_samples(photographs), expected)
+
+
+def test_copies_keep_what_a_pickle_leaves_out(photographs, state, fresh_process):
+    fitted = resnet(weights=state).fit(photographs)
+    for copied in (copy.copy(fitted), copy.deepcopy(fitted)):
+        fresh_process()
+        pd.testing.assert_frame_equal(copied.transform(photographs), fitted.transform(photographs))
+    backbone = Backbone(own_network(), levels=["2"], image_size=32)
+    assert copy.copy(backbone) is copy.deepcopy(backbone) is backbone
+
+
+def test_loading_a_network_disturbs_nothing_and_depends_on_nothing(photographs, state, fresh_process):
+    expected = resnet(weights=state).fit(photographs).weights_sha256_
+    fresh_process()
+    generator = torch.get_rng_state()
+    try:
+        torch.set_default_dtype(torch.float64)
+        with pytest.warns(WeightsWarning):
+            resnet(weights=None).fit(photographs)
+        assert resnet(weights=state).fit(photographs).weights_sha256_ == expected
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), generator)
 
 
 def test_tokens_vectors_and_channels_last_of_your_own_network():
@@ -286,10 +395,19 @@ def test_modules_that_are_never_reached_are_refused():
         Backbone(Short(), levels=["first", "extra"], image_size=32)
 
 
-@pytest.mark.parametrize("params", [{"mean": (1, 2)}, {"std": (1, 0, 1)}])
-def test_statistics_of_another_form_are_refused(params):
-    with pytest.raises(BackboneError, match=f"{next(iter(params))} must be three"):
-        Backbone(own_network(), levels=["3"], image_size=32, **params)
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"mean": (1, 2)}, "mean must be three"),
+        ({"std": (1, 0, 1)}, "std must be three"),
+        ({"image_size": "64"}, "image_size must be an int"),
+        ({"n_prefix_tokens": -1}, "n_prefix_tokens must be an int"),
+        ({"image_size": 2}, "image_size=2: .*Kernel size"),
+    ],
+)
+def test_settings_of_another_form_are_refused(params, message):
+    with pytest.raises(BackboneError, match=message):
+        Backbone(own_network(), levels=["3"], **{"image_size": 32, **params})
 
 
 def test_what_is_no_module_is_refused():

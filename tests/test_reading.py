@@ -137,6 +137,15 @@ def test_no_more_than_three_batches_are_held():
     assert 10 <= max(most) <= 15
 
 
+def test_one_late_pil_image_in_many_threads(photographs, tmp_path):
+    Image.fromarray(np.tile(photographs[0], (5, 5, 1))).save(tmp_path / "a.png")
+    expected = extractor().transform([tmp_path / "a.png"]).to_numpy()
+    for _ in range(5):
+        with Image.open(tmp_path / "a.png") as image:
+            got = extractor(num_workers=4).transform([image] * 8)
+        np.testing.assert_allclose(got, np.repeat(expected, 8, axis=0), rtol=1e-4, atol=1e-5)
+
+
 def test_a_bad_image_stops_the_readers(photographs):
     data = Photographs(np.repeat(photographs, 50, axis=0), bad=[0])
     with pytest.raises(ImageError, match="image 0"):

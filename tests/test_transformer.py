@@ -6,20 +6,19 @@ import polars
 import pytest
 import torch
 from PIL import Image
-from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 from skgad import DeepFeatureTransformer, MahalanobisDetector
 from skgad.deep import _network
-from skgad.deep._network import find_device, load_network
+from skgad.deep._network import load_network
 from skgad.exceptions import ImageError, WeightsError
 
 from .conftest import LITE0
 
 
 def extractor(**params):
-    return DeepFeatureTransformer(LITE0, **{"image_size": 64, **params})
+    return DeepFeatureTransformer(LITE0, **{"image_size": 64, "device": "cpu", **params})
 
 
 def test_columns_name_their_levels(photographs):
@@ -159,10 +158,6 @@ def test_unknown_devices_are_refused(photographs, device, message):
         extractor(device=device).fit(photographs)
 
 
-def test_device_auto_is_cuda_where_there_is_one():
-    assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def test_a_boolean_y_is_refused_before_the_network_runs(photographs, monkeypatch):
     monkeypatch.setattr(_network.Network, "pool_levels", None)
     with pytest.raises(ValueError, match="as_labels"):
@@ -179,8 +174,7 @@ def test_a_bad_image_is_named_and_nothing_is_fitted(photographs, tmp_path):
 
 
 def test_convolutions_run_in_ieee_and_the_users_setting_comes_back(photographs):
-    device = find_device("auto").type
-    conv, seen = (torch.backends.cudnn if device == "cuda" else torch.backends.mkldnn).conv, []
+    conv, seen = torch.backends.mkldnn.conv, []
     before = conv.fp32_precision
     stem = load_network(LITE0, "auto", "cpu")._model.bn1
     handle = stem.register_forward_hook(lambda *_: seen.append(conv.fp32_precision))
@@ -210,11 +204,3 @@ def test_verbose_shows_progress(photographs, capsys):
     assert "8/8" in capsys.readouterr().err
     extractor().transform(photographs)
     assert capsys.readouterr().err == ""
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_gives_the_features_of_the_cpu(photographs):
-    on_cpu = extractor(device="cpu").fit_transform(photographs)
-    fitted = clone(extractor(device="cuda")).fit(photographs)
-    np.testing.assert_allclose(fitted.transform(photographs), on_cpu, rtol=1e-3, atol=1e-4)

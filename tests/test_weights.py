@@ -94,8 +94,17 @@ def test_weights_of_another_network_are_refused(tmp_path, state, photographs):
     torch.save(state, path)
     with pytest.raises(WeightsError, match="does not fit resnet34"):
         DeepFeatureTransformer("resnet34", weights=path).fit(photographs)
+    larger = timm.create_model("resnet34").state_dict()
+    with pytest.raises(WeightsError, match=r"does not fit resnet18\S*, which has no 'layer1.2"):
+        DeepFeatureTransformer("resnet18", weights=larger).fit(photographs)
     with pytest.raises(WeightsError, match="does not fit tf_efficientnet_lite0"):
         DeepFeatureTransformer("tf_efficientnet_lite0", weights=path).fit(photographs)
+
+
+def test_weights_under_a_key_are_refused_with_the_remedy(tmp_path, state, photographs):
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "weights.pth")
+    with pytest.raises(WeightsError, match=r"under 'epoch' it holds int.*weights=checkpoint\[key\]"):
+        DeepFeatureTransformer("resnet18", weights=tmp_path / "weights.pth").fit(photographs)
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", torch.tensor([1.0])])

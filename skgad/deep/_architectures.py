@@ -18,8 +18,8 @@ from timm.models.efficientnet import EfficientNet
 from timm.models.resnet import ResNet
 
 from ..exceptions import BackboneError
-from ._backbone import Backbone
-from ._forward import Level, measure_levels
+from ._backbone import Backbone, Level
+from ._forward import measure_levels
 
 # The trainings that the papers used, where a name without a tag would give another: timm's own default for
 # tf_efficientnet_b4 is ns_jft_in1k, for resnet18 a1_in1k, for wide_resnet50_2 racm_in1k.
@@ -154,7 +154,7 @@ def _find_architecture(name):
         model, modules, channels = _lay_out(name)
         n_prefix_tokens = getattr(model, "num_prefix_tokens", 0)
         levels = measure_levels(model, modules, config.input_size, "meta", channels, n_prefix_tokens)
-    except BackboneError as error:
+    except Exception as error:  # what a network's code does without numbers is its own affair
         raise BackboneError(f"The levels of backbone {name!r} are not known: {error}") from error
     return Architecture(
         name=name,

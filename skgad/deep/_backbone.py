@@ -1,12 +1,29 @@
 """Your own network as a backbone: a handle that `clone` leaves alone and that pickles without the network."""
 
 import copy
+from numbers import Integral
+from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from ..exceptions import BackboneError
 
 # torch is imported where it is needed: `import skgad` stays light.
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# The networks of the handles in this process, by fingerprint: an unpickled handle finds its own again.
+_modules: WeakValueDictionary = WeakValueDictionary()
+
+
+class Level(NamedTuple):
+    """One level of a network, and how its output is laid out."""
+
+    number: int  # from 1
+    module: str  # the module whose output it is, a dotted name; its first output, if it is called again
+    channels: int
+    reduction: int  # input pixels per location, along a side, at the network's nominal size
+    layout: str = "NCHW"  # or "NHWC", "NLC" (tokens), "NC" (vectors)
+    n_prefix_tokens: int = 0  # tokens in front that stand for no place in the image
 
 
 class Backbone:
@@ -41,7 +58,8 @@ class Backbone:
     module : torch.nn.Module
         The copy.
     sha256 : str
-        Fingerprint of the weights.
+        Fingerprint of the network: its weights, buffers and printed form. It does not know the code of ``forward``:
+        networks that differ in nothing else need names of their own.
 
     Raises
     ------
@@ -50,10 +68,10 @@ class Backbone:
 
     Notes
     -----
-    A pickle holds what is known of the network and the fingerprint of its weights, but not the network: after loading,
-    and in the worker processes of ``n_jobs=2``, only cached features can be had, until you give the network again
-    (``set_params(backbone=Backbone(module, levels=[...]))``; other weights are refused), unless the transformer was
-    made with ``store_weights=True``.
+    A pickle holds what is known of the network and its fingerprint, but not the network: in another process, the
+    workers of ``n_jobs=2`` included, only cached features can be had, until you give the network again
+    (``set_params(backbone=Backbone(module, levels=[...]))``; another one is refused), unless the transformer was made
+    with ``store_weights=True``: then pickles hold the whole module. (skops cannot.)
 
     Examples
     --------
@@ -79,16 +97,21 @@ class Backbone:
         n_prefix_tokens=0,
         channels_last=False,
     ):
+        _check_int("image_size", image_size, 1)
+        _check_int("n_prefix_tokens", n_prefix_tokens, 0)
         self._module = _copy_frozen(module)
         self.name = name or type(module).__name__
-        self.image_size = image_size
+        self.image_size = int(image_size)
         self.mean, self.std = _check_statistics("mean", mean), _check_statistics("std", std)
         self.levels = _measure(self._module, self.name, levels, image_size, n_prefix_tokens, channels_last)
         self.sha256 = _fingerprint(self._module)
+        _modules[self.sha256] = self._module
 
     @property
     def module(self):
         """The copy of the network, on the CPU, in evaluation mode; BackboneError where a pickle left it behind."""
+        if self._module is None:
+            self._module = _modules.get(self.sha256)
         if self._module is None:
             raise BackboneError(
                 f"The network {self.name!r} is not in this process: a pickle holds none. Give it again, "
@@ -98,9 +121,12 @@ class Backbone:
 
     def attach(self, module):
         """Return a handle on the same network with its module, which a pickle left behind."""
-        handle = copy.copy(self)
-        handle._module = module
+        handle = type(self).__new__(type(self))
+        vars(handle).update(vars(self), _module=module)
         return handle
+
+    def __copy__(self):
+        return self
 
     def __deepcopy__(self, memo):
         return self  # clone() copies parameters: the network must not be
@@ -109,8 +135,6 @@ class Backbone:
         return {**vars(self), "_module": None, "levels": [tuple(level) for level in self.levels]}
 
     def __setstate__(self, state):
-        from ._forward import Level
-
         vars(self).update(state, levels=tuple(Level(*level) for level in state["levels"]))
 
     def __repr__(self):
@@ -126,9 +150,10 @@ def _copy_frozen(module):
 
 
 def _fingerprint(module):
-    from ._weights import fingerprint
+    from ._weights import digest_tensors
 
-    return fingerprint(module)
+    buffers = {f"buffer {key}": tensor for key, tensor in module.named_buffers()}  # some are not in the state dict
+    return digest_tensors({**module.state_dict(), **buffers}, repr(module))
 
 
 def _measure(module, name, levels, image_size, n_prefix_tokens, channels_last):
@@ -145,8 +170,13 @@ def _measure(module, name, levels, image_size, n_prefix_tokens, channels_last):
             n_prefix_tokens=n_prefix_tokens,
             channels_last=channels_last,
         )
-    except BackboneError as error:
-        raise BackboneError(f"Backbone {name!r}: {error}") from error
+    except Exception as error:  # whatever its layers raise on an image of that size
+        raise BackboneError(f"Backbone {name!r}, image_size={image_size}: {error}") from error
+
+
+def _check_int(name, value, least):
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise BackboneError(f"{name} must be an int of at least {least}; got {value!r}.")
 
 
 def _check_statistics(name, values):

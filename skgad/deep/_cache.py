@@ -10,6 +10,7 @@ import hashlib
 import os
 import sqlite3
 import threading
+import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from ..exceptions import CacheError
 
 _FORMAT = 2  # of the file, the values and their meaning; part of every fingerprint
 _DEFAULT_LIMIT = 4 * 2**30
+_PATIENCE = 60  # seconds to wait for other processes
 _TABLES = """
 CREATE TABLE IF NOT EXISTS features (id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, pooled BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS weights (origin TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
@@ -126,7 +128,9 @@ class FeatureStore:
     def __enter__(self):
         with self._named_errors():
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self._path, timeout=60, check_same_thread=False, isolation_level=None)
+            self._connection = sqlite3.connect(
+                self._path, timeout=_PATIENCE, check_same_thread=False, isolation_level=None
+            )
             try:
                 self._prepare()
             except BaseException:
@@ -184,11 +188,23 @@ class FeatureStore:
     def _prepare(self):
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._switch_to_wal()
             self._connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_FORMAT}; COMMIT;")
         elif version != _FORMAT:
             raise sqlite3.DatabaseError(f"it has format {version}, this version of skgad reads format {_FORMAT}")
         self._connection.execute("PRAGMA synchronous=NORMAL")
+
+    def _switch_to_wal(self):
+        """Switch a new file's mode, which does not wait for other processes that do so at the same time."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def _evict(self, connection):
         """Delete the entries that were stored first, down to 90 % of the limit where it is passed."""
@@ -233,8 +249,9 @@ class FeatureStore:
             with self._lock:
                 yield
         except (sqlite3.Error, OSError) as error:
+            remedy = "Other processes write to it; try again" if "locked" in str(error) else "Delete that file"
             raise CacheError(
-                f"The cache {self._path} cannot be used: {error}. Delete that file, or give another folder as cache=."
+                f"The cache {self._path} cannot be used: {error}. {remedy}, or give another folder as cache=."
             ) from error
 
 

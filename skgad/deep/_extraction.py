@@ -9,7 +9,7 @@ from ..exceptions import WeightsError
 from ._architectures import check_image_size, find_architecture
 from ._backbone import Backbone
 from ._cache import fingerprint_features
-from ._network import PRECISIONS, load_network
+from ._network import PRECISIONS, find_device, load_network
 from ._reading import extract
 from ._resizing import describe_rule, make_resizer
 from ._weights import describe_origin
@@ -53,6 +53,7 @@ class Extraction:
             "precision": precision,
             "mean": list(self._architecture.mean),
             "std": list(self._architecture.std),
+            "modules": [self._architecture.levels[number - 1].module for number in chosen],
         }
         self._resize = make_resizer(resize, backbone, self._architecture, size)
         self.names = _name_features(tuple((number, self._count_channels(number)) for number in chosen))
@@ -61,14 +62,10 @@ class Extraction:
         """Return the fingerprint of the weights; an open store may know it, so that no network is needed."""
         if isinstance(self._backbone, Backbone):
             return self._backbone.sha256
-        origin = None if store is None else describe_origin(self._architecture.name, self._weights)
+        origin = None if store is None else self._describe_origin()
         if origin is None:
             return self.load_network(device).sha256
-        sha256 = store.get_weights(origin)
-        if sha256 is None:
-            sha256 = self.load_network(device).sha256
-            store.put_weights(origin, sha256)
-        return sha256
+        return store.get_weights(origin) or self._note_sha256(store, origin, device)
 
     def load_network(self, device):
         """Return the network on a device, once a process."""
@@ -82,7 +79,9 @@ class Extraction:
 
         def run(batch):
             network = self.load_network(device)
-            check_same_weights(self.settings["backbone"], network.sha256, sha256)  # the store only noted it
+            if network.sha256 != sha256 and store is not None and self._describe_origin() is not None:
+                self._note_sha256(store, self._describe_origin(), device)  # what the store had noted is out of date
+            check_same_weights(self.settings["backbone"], network.sha256, sha256)
             return network.pool_levels(batch, numbers, self.settings["pool"], self.settings["precision"])
 
         batches = extract(
@@ -93,7 +92,7 @@ class Extraction:
             batch_size=batch_size,
             num_workers=num_workers,
             store=store,
-            fingerprint=self._fingerprint(sha256),
+            fingerprint=self._fingerprint(sha256, find_device(device).type),
         )
         for batch in batches:
             yield batch._replace(pooled=batch.pooled[:, columns])
@@ -105,9 +104,20 @@ class Extraction:
                 raise WeightsError(f"Fitted with {name} {fitted!r}, but it is now {self.settings[name]!r}; fit anew.")
         check_same_weights(self.settings["backbone"], found_sha256, sha256)
 
-    def _fingerprint(self, sha256):
-        settings = [(key, value) for key, value in self.settings.items() if key != "levels"]
-        return fingerprint_features(sha256, settings, self._architecture.levels)
+    def _describe_origin(self):
+        return (
+            None if isinstance(self._backbone, Backbone) else describe_origin(self.settings["backbone"], self._weights)
+        )
+
+    def _note_sha256(self, store, origin, device):
+        sha256 = self.load_network(device).sha256
+        store.put_weights(origin, sha256)
+        return sha256
+
+    def _fingerprint(self, sha256, device_type):
+        settings = [(key, value) for key, value in self.settings.items() if key not in ("levels", "modules")]
+        exact = self.settings["precision"] == "float32"  # the others round differently on each kind of device
+        return fingerprint_features(sha256, settings, self._architecture.levels, None if exact else device_type)
 
     def _count_channels(self, number):
         return self._architecture.levels[number - 1].channels

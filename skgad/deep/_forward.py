@@ -7,22 +7,11 @@ place in the image: class tokens, registers.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 
 from ..exceptions import BackboneError
-
-
-class Level(NamedTuple):
-    """One level of a network, and how its output is laid out."""
-
-    number: int  # from 1
-    module: str  # the module whose output it is, a dotted name
-    channels: int
-    reduction: int  # input pixels per location, along a side, at the network's nominal size
-    layout: str = "NCHW"  # or "NHWC" or "NLC"
-    n_prefix_tokens: int = 0  # tokens in front that stand for no place in the image
+from ._backbone import Level
 
 
 def run_levels(model, x, levels, take: Callable):
@@ -53,6 +42,8 @@ def run_levels(model, x, levels, take: Callable):
 
     def watch(level):
         def hook(_module, _inputs, output):
+            if level.module not in missing:  # a module that is called again: its first output counts
+                return
             found[level.module] = take(level, output)
             missing.discard(level.module)
             if not missing:
@@ -95,7 +86,7 @@ def measure_levels(model, modules, input_size, device, channels=None, n_prefix_t
     Raises
     ------
     BackboneError
-        If a module is missing or never called, or its output is neither maps nor tokens.
+        If a module is missing or never called, its output is neither maps nor tokens, or it has other channels.
     """
     wanted = [Level(number, module, 0, 0) for number, module in enumerate(modules, start=1)]
     with torch.inference_mode():
@@ -103,10 +94,14 @@ def measure_levels(model, modules, input_size, device, channels=None, n_prefix_t
         x = torch.zeros((1, *input_size), device=device, dtype=dtype)
         shapes = run_levels(model, x, wanted, lambda level, output: tuple(getattr(output, "shape", ())))
     expected = channels or [None] * len(modules)
-    return tuple(
+    levels = tuple(
         _describe(level, shape, _find_layout(shape, width, channels_last), input_size[-1], n_prefix_tokens)
         for level, shape, width in zip(wanted, shapes, expected, strict=True)
     )
+    for level, width in zip(levels, expected, strict=True):
+        if width not in (None, level.channels):
+            raise BackboneError(f"the module {level.module!r} gives {level.channels} channels where {width} are due.")
+    return levels
 
 
 def find_module(model, name):
@@ -132,7 +127,7 @@ class _LastLevel(Exception):  # no error: it ends the forward pass
 
 
 def _describe(level, shape, layout, side, n_prefix_tokens):
-    if layout is None:
+    if layout is None or 0 in shape:
         raise BackboneError(f"the module {level.module!r} gives {shape or 'no tensor'}, neither maps nor tokens.")
     n_channels = shape[1] if layout in ("NCHW", "NC") else shape[-1]
     n_prefix, across = 0, {"NC": 1, "NCHW": shape[-1], "NHWC": shape[-2]}.get(layout)
@@ -151,6 +146,8 @@ def _find_layout(shape, channels, channels_last):
 
 def _split_tokens(n_tokens, n_prefix_tokens):
     """Return how many tokens stand in front, and how many patches along a side: some blocks have the patches only."""
+    if n_tokens <= n_prefix_tokens:
+        raise BackboneError(f"there are {n_tokens} tokens, of which {n_prefix_tokens} are to be left out.")
     for n_prefix in (n_prefix_tokens, 0):
         across = round((n_tokens - n_prefix) ** 0.5)
         if across**2 == n_tokens - n_prefix:

@@ -9,12 +9,16 @@ counts. All end on the scale 0 to 255.
 
 import os
 import sys
+import threading
 from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from ..exceptions import ImageError
+
+_ROUNDING = 1e-5  # by so much floats may miss [0, 1]
+_LOADING = threading.Lock()  # a PIL image that is read late may be in a list twice, or shared by threads
 
 _REMEDY = (
     "X must be a list of paths, an array of shape (n, H, W) or (n, H, W, 3), a tensor (n, 3, H, W), a list of such "
@@ -103,6 +107,8 @@ def decode(item, position, content=None):
         return _decode_array(item, name)
     try:
         if isinstance(item, Image.Image):
+            with _LOADING:
+                item.load()
             return _decode_pil(item, name)
         _check_item(item, position)
         name = f"{name}, {os.fspath(item)!r}"
@@ -209,11 +215,11 @@ def _decode_array(image, name):
         if not np.isfinite(image).all():
             raise ImageError(f"{name} has NaN or infinite values.")
         low, high = image.min(), image.max()
-        if low < 0 or high > 1:
+        if low < -_ROUNDING or high > 1 + _ROUNDING:
             raise ImageError(
-                f"{name} has floats from {low:.4g} to {high:.4g}; they must lie in [0, 1]: divide by 255, or pass uint8"
+                f"{name} has floats from {low:.6g} to {high:.6g}; they must lie in [0, 1]: divide by 255, or pass uint8"
             )
-        image = image.astype(np.float32) * np.float32(255)
+        image = np.clip(image.astype(np.float32), 0, 1) * np.float32(255)
     elif image.dtype.itemsize == 2:
         image = image.astype(np.float32) / np.float32(257)
     image = image[..., np.newaxis] if image.ndim == 2 else image[..., :3]

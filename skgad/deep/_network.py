@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from ..exceptions import SkgadError
+from ..exceptions import DeviceMemoryError
 from ._architectures import find_architecture
 from ._backbone import Backbone
 from ._forward import pool, run_levels
@@ -30,8 +30,10 @@ def load_network(backbone, weights, device):
     """Return the `Network` of these settings; the same object for the same settings, so that clones share it."""
     check_weights(weights)
     found = find_device(device)
+    if found.type == "cuda" and found.index is None:
+        found = torch.device("cuda", torch.cuda.current_device())
     if isinstance(backbone, Backbone):
-        made_from: tuple = (backbone.name, backbone.levels, backbone.sha256)
+        made_from: tuple = (backbone.sha256, backbone.levels, backbone.mean, backbone.std)
     else:
         made_from = (find_architecture(backbone).name, identify(weights))
     key = (*made_from, found)
@@ -85,14 +87,14 @@ class Network:
     def __init__(self, backbone, weights, device):
         architecture = find_architecture(backbone)
         if isinstance(backbone, Backbone):
-            model = copy.deepcopy(backbone.module)
+            model, self.sha256 = copy.deepcopy(backbone.module), backbone.sha256
         else:
             model = load_model(architecture.name, weights).requires_grad_(False).eval()
+            self.sha256 = fingerprint(model)
         self.levels = architecture.levels
-        self.sha256 = fingerprint(model)
         self._model = model.to(device, torch.float32, memory_format=torch.channels_last)
         self._device = device
-        self._most = None  # the largest batch that fits into memory, once one did not
+        self._most: dict = {}  # the largest batch that fits into memory, by the shape of its images, once one did not
         mean, std = (
             torch.tensor(values, dtype=torch.float32, device=device).mul(255).reshape(1, 3, 1, 1)
             for values in (architecture.mean, architecture.std)
@@ -117,20 +119,21 @@ class Network:
 
         Raises
         ------
-        SkgadError
+        DeviceMemoryError
             If the memory of the device does not suffice for one image.
         """
         levels = [self.levels[number - 1] for number in numbers]
         with _RUNNING, torch.inference_mode(), _arithmetic(self._device, precision):
             parts = []
             while len(batch):
-                part = batch[: self._most]
+                part = batch[: self._most.get(batch.shape[1:])]
                 try:
                     parts.append(self._pool(part, levels, how))
-                except torch.OutOfMemoryError as error:
-                    self._halve(len(part), error)
+                    batch = batch[len(part) :]
                     continue
-                batch = batch[len(part) :]
+                except torch.OutOfMemoryError:
+                    pass  # only when the exception is gone, so are the activations that its traceback holds
+                self._halve(part)
             return np.concatenate(parts)
 
     def pack(self):
@@ -145,15 +148,15 @@ class Network:
         pooled = run_levels(self._model, x, levels, lambda level, output: pool(output, level, how))
         return torch.cat(pooled, dim=1).cpu().numpy()
 
-    def _halve(self, size, error):
-        if size == 1:
-            raise SkgadError(
+    def _halve(self, batch):
+        if len(batch) == 1:
+            raise DeviceMemoryError(
                 f"The memory of {self._device} does not suffice for a single image. Take a smaller image_size or "
                 "backbone, or device='cpu'."
-            ) from error
-        self._most = size // 2
+            )
+        self._most[batch.shape[1:]] = len(batch) // 2
         torch.cuda.empty_cache()  # does nothing without CUDA
-        _LOGGER.warning("Out of memory on %s: going on with batches of %d images.", self._device, self._most)
+        _LOGGER.warning("Out of memory on %s: going on with batches of %d images.", self._device, len(batch) // 2)
 
 
 def _parse_device(device):
@@ -183,7 +186,7 @@ def _arithmetic(device, precision):
     else:
         settings = backends.mkldnn.conv, backends.mkldnn.matmul  # type: ignore[attr-defined]
     wanted = "tf32" if precision == "tf32" else "ieee"
-    # Only what differs is touched: a setting that is read and written back no longer follows torch's global one.
+    # Only what differs is touched.
     changed = [(setting, setting.fp32_precision) for setting in settings]
     changed = [(setting, before) for setting, before in changed if not _agree(before, wanted)]
     low = precision == "bfloat16"
@@ -194,7 +197,9 @@ def _arithmetic(device, precision):
             yield
     finally:
         for setting, before in changed:
-            setting.fp32_precision = before
+            setting.fp32_precision = "none"  # what torch's global setting says,
+            if setting.fp32_precision != before:
+                setting.fp32_precision = before  # unless the caller has set this one
 
 
 def _agree(setting, wanted):

@@ -230,7 +230,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         device = self._find_device()
         names = extraction.names
         values = np.empty((len(images), len(names)), dtype=np.float32)
-        errors = []
+        errors: list[str] = []
         with open_store(self.cache) as store, self._show_progress(len(images)) as advance:
             sha256 = extraction.find_sha256(store, device)
             if hasattr(self, "settings_"):
@@ -240,14 +240,14 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
                     if batch.errors and self.on_bad_image == "raise":
                         raise batch.errors[0]
                     values[batch.rows.start : batch.rows.stop] = batch.pooled
-                    errors += batch.errors
+                    errors += map(str, batch.errors)  # the errors themselves hold the files' bytes
                     advance(len(batch.rows))
         _report(errors, len(images))
         return frame(values, names, like=X)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns: ``level7__0000``, ..."""
-        return self._resolve().names.copy()
+        return self._resolve(warn=False).names.copy()
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -255,7 +255,8 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
             from ._weights import refer
 
             state["weights"] = refer(self.weights)
-        if self.store_weights and hasattr(self, "settings_"):
+        needs_them = isinstance(self.backbone, Backbone) or isinstance(self.weights, Mapping)  # workers, too
+        if self.store_weights and (needs_them or hasattr(self, "settings_")):
             state["_stored"] = self._pack(state["weights"])
         return state
 
@@ -268,12 +269,17 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
             state["_stored"] = stored
         super().__setstate__(state)
 
+    def __copy__(self):
+        new = type(self).__new__(type(self))
+        new.__dict__.update(vars(self))
+        return new
+
     def __deepcopy__(self, memo):
         new = type(self).__new__(type(self))  # unlike a pickle, a copy keeps a state dict of weights
         new.__dict__.update(copy.deepcopy(vars(self), memo))
         return new
 
-    def _resolve(self):
+    def _resolve(self, warn=True):
         """Return the `Extraction` that the parameters mean."""
         _check_int("batch_size", self.batch_size, 1, optional=True)
         _check_int("image_size", self.image_size, 1, optional=True)
@@ -287,7 +293,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
                 f"A network needs torch and timm, and one of them cannot be imported ({error}): pip install torch "
                 "timm. (Detectors that were fitted on features work without.)"
             ) from error
-        if self.weights is None and not isinstance(self.backbone, Backbone):
+        if warn and self.weights is None and not isinstance(self.backbone, Backbone):
             message = "weights=None: the network is random, and its features tell nothing. This is for tests."
             warnings.warn(message, WeightsWarning, stacklevel=3)
         return Extraction(
@@ -303,14 +309,14 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
     def _find_weights(self):
         """Return the weights that came with a file, as long as the parameters are those that it was saved with."""
         backbone, weights, stored = getattr(self, "_stored", (None, None, None))
-        is_same = stored and backbone == self.backbone and isinstance(self.weights, str) and weights == self.weights
-        return stored if is_same else self.weights
+        is_same = stored and backbone == self.backbone and not isinstance(self.weights, Mapping)
+        return stored if is_same and weights == self.weights else self.weights
 
     def _pack(self, weights):
         """Return what a file holds of the network: safetensors bytes, or a network of your own."""
         if isinstance(self.backbone, Backbone):
             return self.backbone.module
-        network = self._resolve().load_network(self._find_device())
+        network = self._resolve(warn=False).load_network(self._find_device())
         return self.backbone, weights, network.pack()
 
     def _find_device(self, strict=False):

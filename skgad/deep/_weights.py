@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def check_weights(weights):
             "weights must be 'auto', the path of a .pth or .safetensors file, a state dict, or None for random ones; "
             f"got {weights!r}."
         )
-    if not is_reference(weights) and weights != "auto" and not Path(weights).is_file():
+    if not is_reference(weights) and weights != "auto" and not Path(weights).expanduser().is_file():
         raise ValueError(f"weights={str(weights)!r}: there is no such file. Give its path, or weights='auto'.")
 
 
@@ -50,8 +51,9 @@ def identify(weights):
         return f"stored {_hash_bytes(weights)}"
     if weights in (None, "auto") or is_reference(weights):
         return weights
-    state = os.stat(weights)  # a file that was written anew is another file
-    return (str(Path(weights).resolve()), state.st_mtime_ns, state.st_size)
+    path = Path(weights).expanduser().resolve()
+    state = path.stat()  # a file that was written anew is another file
+    return (str(path), state.st_mtime_ns, state.st_size)
 
 
 def refer(state):
@@ -81,9 +83,18 @@ def load_model(name, weights):
         If no weights can be had, or they do not fit the network.
     """
     check_weights(weights)
+    with _undisturbed():
+        return _load_model(name, weights)
+
+
+def _load_model(name, weights):
     if weights is None:
-        return _make_random(name).eval()
+        torch.default_generator.manual_seed(0)
+        return create_model(name).eval()
     if is_reference(weights):
+        kept = _states.get(weights.removeprefix(_REFERENCE))
+        if kept is not None:
+            return _load_model(name, {key: tensor for key, (tensor, _) in kept.items()})
         raise WeightsError(
             f"The weights of {name} were given as a state dict, which a pickle does not hold. Give it again, "
             "set_params(weights=state_dict), or store it with store_weights=True."
@@ -123,7 +134,8 @@ def describe_origin(name, weights):
 def fingerprint(model):
     """Return the sha256 of a network's weights: names, types, shapes, bytes; not of a timm classifier."""
     classifier = _find_classifier(model)
-    return _digest({key: tensor for key, tensor in model.state_dict().items() if not key.startswith(classifier)})
+    state = _drop_counters(model.state_dict())
+    return digest_tensors({key: tensor for key, tensor in state.items() if not key.startswith(classifier)})
 
 
 def _find_packaged(name):
@@ -148,10 +160,16 @@ def _find_downloaded(name):
     return None
 
 
-def _make_random(name):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return create_model(name)
+@contextmanager
+def _undisturbed():
+    """Make networks in float32 on the CPU, whatever the caller's defaults, and draw nothing from his generator."""
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float32)
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _download(name):
@@ -177,7 +195,7 @@ def _read(weights):
         return dict(weights), "weights, a state dict,"
     if isinstance(weights, bytes):
         return load(weights), "The stored weights"
-    return _read_file(Path(weights)), f"weights={str(weights)!r}"
+    return _read_file(Path(weights).expanduser()), f"weights={str(weights)!r}"
 
 
 def _read_file(path):
@@ -187,8 +205,14 @@ def _read_file(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each have their own
         raise WeightsError(f"{path} cannot be read as weights: {type(error).__name__}: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict):
         raise WeightsError(f"{path} must hold a state dict, names and tensors; it holds {type(state).__name__}.")
+    odd = next((key for key, value in state.items() if not isinstance(value, torch.Tensor)), None)
+    if odd is not None:
+        raise WeightsError(
+            f"{path} must hold a state dict, names and tensors; under {odd!r} it holds {type(state[odd]).__name__}. If "
+            "the weights stand under a key, load the file and give weights=checkpoint[key]."
+        )
     return state
 
 
@@ -202,6 +226,9 @@ def _load(model, state, origin, name):
         raise WeightsError(
             f"{origin} does not fit {name}: {len(missing)} tensors are missing, {missing[0]!r} among them."
         )
+    foreign = [key for key in _drop_counters(state) if key not in own and not key.startswith(_find_classifier(model))]
+    if foreign:
+        raise WeightsError(f"{origin} does not fit {name}, which has no {foreign[0]!r} ({len(foreign)} such tensors).")
     fitting = {key: value for key, value in state.items() if key not in classifier or value.shape == own[key].shape}
     try:
         model.load_state_dict(fitting, strict=False)
@@ -221,20 +248,24 @@ def _find_classifier(model):
     return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
 
 
-_hashed: tuple = ((), "")  # the state dict that was hashed last, which it keeps alive, and its sha256
+_KEPT = 4
+_states: dict = {}  # the state dicts that were used last, by sha256: an unpickled reference finds its own again
 
 
 def _hash_state(state):
-    """Return the sha256 of a state dict, computed anew only when a tensor is another one or was written to."""
-    global _hashed
-    parts = tuple((key, tensor, 0 if tensor.is_inference() else tensor._version) for key, tensor in state.items())
-    known, sha256 = _hashed
-    same = len(known) == len(parts) and all(
-        a is b and key == name and now == then for (key, a, now), (name, b, then) in zip(parts, known, strict=True)
-    )
-    if not same:
-        sha256 = _digest(state)
-        _hashed = parts, sha256
+    """Return the sha256 of a state dict: computed anew when a tensor is another one, or torch saw it written to."""
+    parts = {key: (tensor, None if tensor.is_inference() else tensor._version) for key, tensor in state.items()}
+    for sha256, known in _states.items():
+        if known.keys() == parts.keys() and all(
+            tensor is known[key][0] and version is not None and version == known[key][1]
+            for key, (tensor, version) in parts.items()
+        ):
+            return sha256
+    sha256 = digest_tensors(_drop_counters(state))
+    _states.pop(sha256, None)
+    _states[sha256] = parts
+    while len(_states) > _KEPT:
+        del _states[next(iter(_states))]
     return sha256
 
 
@@ -243,9 +274,10 @@ def _hash_bytes(stored):
     return hashlib.sha256(stored).hexdigest()
 
 
-def _digest(state):
-    digest = hashlib.sha256()
-    for key, tensor in _drop_counters(state).items():
+def digest_tensors(tensors, *texts):
+    """Return the sha256 of named tensors, their types, shapes and bytes, and of some texts."""
+    digest = hashlib.sha256("".join(texts).encode())
+    for key, tensor in tensors.items():
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
