@@ -154,11 +154,13 @@ def _explain(cell):
         return "chance, if the joint law above holds"
     if cell["n"] < 50:
         return f"{cell['n']} images: one more or less changes the fit"
-    if cell["warned"] > 0.5:
-        return "the fit drifts, with a warning"
     if cell["method"] == "leave-one-out":
         return "about as many images as features"
-    return "the fit drifts, within the interval" if cell["reduction"] != "none" else "not known"
+    if cell["reduction"] == "none":
+        return "not known"
+    if (cell["foretold"] - cell["aim"]) * (cell["rate"] - cell["aim"]) < 0:
+        return "the fit drifts; the check points the other way"
+    return "the fit drifts, with a warning" if cell["warned"] > 0.5 else "the fit drifts, unnoticed by the check"
 
 
 def _say_refused(cells):

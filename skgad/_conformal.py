@@ -57,6 +57,11 @@ def threshold(fpr, edges, p_values):
     return float(edges[np.searchsorted(p_values, float(fpr), side="right") - 1])
 
 
+def aimed_rate(fpr, p_values):
+    """Return the largest p-value that is at most `fpr`: k/(n + 1) without groups and ties."""
+    return float(p_values[np.searchsorted(p_values, float(fpr), side="right") - 1])
+
+
 def conformal_rank(fpr, n_groups):
     """Return the largest k with k/(n_groups + 1) <= fpr, as fractions or as the floats nearest to them.
 

@@ -11,6 +11,7 @@ Both arrays come from one call since a detector that streams over images can sco
 lacks the method, a pipeline for instance, is cloned and refitted for each fold.
 """
 
+import warnings
 from numbers import Integral
 
 import numpy as np
@@ -25,6 +26,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from ._columns import read_scores
+from .exceptions import WorkingPointWarning
 
 _FEWEST_FOLDS = 5  # without two of fewer folds, a fit tells nothing about one of all images
 
@@ -35,12 +37,13 @@ def is_frozen(estimator):
     Raises
     ------
     ValueError
-        If the last step of a pipeline is frozen, and a step before it would be fitted anew; or, as a NotFittedError, if
-        what is frozen was never fitted.
+        If one step of a pipeline is frozen, and another would be fitted anew; or, as a NotFittedError, if what is
+        frozen was never fitted.
     """
     if isinstance(estimator, Pipeline):
         *before, (_, last) = estimator.steps
         if not is_frozen(last):
+            _refuse_frozen(before)
             return False
         for name, step in before:
             if step not in (None, "passthrough") and get_tags(step).requires_fit and not is_frozen(step):
@@ -59,6 +62,17 @@ def is_frozen(estimator):
             "calibrate it; or pass it without FrozenEstimator, and it is fitted here."
         ) from error
     return True
+
+
+def _refuse_frozen(steps):
+    """Refuse frozen steps that learnt: had they learnt from these images, no score would be out of fold."""
+    for name, step in steps:
+        if isinstance(step, FrozenEstimator) and get_tags(step).requires_fit:
+            raise ValueError(
+                f"estimator is a pipeline whose step {name!r} is frozen, and whose last step would be fitted in folds: "
+                "what the frozen step has learnt from these images would not be left out. Freeze the whole fitted "
+                "pipeline, FrozenEstimator(pipeline), or nothing of it."
+            )
 
 
 def number_groups(groups, n_samples, rows):
@@ -93,6 +107,16 @@ def counts_folds(cv):
     return isinstance(cv, Integral) and not isinstance(cv, bool)
 
 
+def read_positions(part):
+    """Return a part of a fold as an array of positions; a mask will do."""
+    part = np.asarray(part)
+    if part.dtype == bool:
+        return np.flatnonzero(part)
+    if part.size and not np.issubdtype(part.dtype, np.integer):
+        raise ValueError(f"cv must give the positions of images, as ints, or masks; got {part.dtype}.")
+    return part.astype(np.intp)
+
+
 def fit_and_score(estimator, X, n_samples, folds, groups, *, n_jobs, verbose):
     """Fit a detector on all images, and score each by one that has not seen its fold.
 
@@ -124,8 +148,9 @@ def fit_and_score(estimator, X, n_samples, folds, groups, *, n_jobs, verbose):
     scores = fitted.fit_score_out_of_fold(X, fold) if offers else NotImplemented
     refit = scores is NotImplemented
     if refit:
+        in_sample = read_scores(fitted.fit(X, None), X)  # first, so that an error counts rows as the caller does
         singles = list(LeaveOneOut().split(X)) if folds is None else folds
-        scores = _refit(estimator, X, singles, n_jobs, verbose), read_scores(fitted.fit(X, None), X)
+        scores = _refit(estimator, X, singles, n_jobs, verbose), in_sample
     out_of_fold, in_sample = (check_scores(estimator, one, n_samples) for one in scores)
     drift = _measure_drift(clone(estimator), X, folds, out_of_fold) if refit and folds is not None else np.nan
     return fitted, out_of_fold, in_sample, drift
@@ -177,8 +202,14 @@ def _measure_drift(estimator, X, folds, scores):
     try:
         estimator.fit(_safe_indexing(X, np.setdiff1d(train, second)), None)
         return float(np.mean(scores[both] - read_scores(estimator, _safe_indexing(X, both))))
-    except ValueError:
-        return np.nan  # too few images for a fit without two folds
+    except Exception as error:  # a check only; detectors raise what they like on few images
+        warnings.warn(
+            f"fpr may not hold: without two folds the detector cannot be fitted ({error}), so the models of the folds "
+            "tell little about the final one. Take more folds, or cv='loo'.",
+            WorkingPointWarning,
+            stacklevel=5,
+        )
+        return np.nan
 
 
 def _score_fold(estimator, X, train, test):

@@ -13,9 +13,25 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import StampedEstimator
 from ._columns import all_or_nothing, check_has_scores, read_scores
-from ._conformal import conformal_rank, groups_needed, p_value_steps, rate_interval, read_p_values, threshold
+from ._conformal import (
+    aimed_rate,
+    conformal_rank,
+    groups_needed,
+    p_value_steps,
+    rate_interval,
+    read_p_values,
+    threshold,
+)
 from ._labels import normal_rows
-from ._out_of_fold import check_scores, counts_folds, find_splitter, fit_and_score, is_frozen, number_groups
+from ._out_of_fold import (
+    check_scores,
+    counts_folds,
+    find_splitter,
+    fit_and_score,
+    is_frozen,
+    number_groups,
+    read_positions,
+)
 from ._outliers import ScoredOutlierMixin
 from .exceptions import WorkingPointWarning
 
@@ -64,11 +80,13 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     inflation_ : float
         Mean squared distance out of fold over that in sample, a distance being minus a score: how much farther out new
         images lie than those that were learnt. NaN where scores are not minus a distance (some are positive), and for a
-        frozen detector, whose training images are not here.
+        frozen detector, whose training images are not here. Negative scores of another kind, such as log-densities, get
+        a number that does not mean this.
     drifted_fpr_ : float
         The rate to be expected if the scores of new images change from the models of the folds to the final one as they
-        do when a further fold is added: a check of the fit's stability, by one more fit. NaN where nothing is refitted
-        (a frozen detector, moments), for "loo", and for fewer than five folds.
+        do when a further fold is added: a rough check of the fit's stability, by one more fit. NaN where nothing is
+        refitted (a frozen detector, one that leaves folds out by itself as a lone `MahalanobisDetector` does), for
+        "loo", for fewer than five folds, and where a fit without two folds fails (which is warned of).
     n_features_in_ : int
         Number of columns seen in ``fit``, where `estimator` says so.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -77,7 +95,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     Warns
     -----
     WorkingPointWarning
-        In `fit`, if ``drifted_fpr_`` lies outside of ``fpr_interval_``.
+        In `fit`, if ``drifted_fpr_`` lies outside of ``fpr_interval_``, or the fit that tells it fails.
 
     See Also
     --------
@@ -95,14 +113,15 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     fold plus refit, leave-one-out included: no finite-sample guarantee (asymptotic, if the fit is stable); usually a
     little conservative, since fold models see fewer images; its p-values and interval are approximate. The closed form
     holds the shrinkage and its target fixed: a further approximation. With groups (several photographs of one part),
-    each group counts once, and n is the number of groups, in the p-value
+    each group counts once, and P(false alarm) <= fpr for a group that is exchangeable with these, by the p-value
 
     .. math:: p(s) = \frac{1}{G + 1} \Bigl(1 + \sum_g \frac{\#\{i \in g : s_i \le s\}}{|g|}\Bigr)
 
-    *Where folds are not conservative.* Behind `NPCA` or PCA with about as many images as features, the scale of the
-    distances depends steeply on the number of images, so that fold models say little about the final one: five folds
-    reach far too much with fewer images than features and far too little with more, twenty folds up to four times a
-    target of 10 %. ``drifted_fpr_`` tells, with a warning; "loo" mends it. `docs/conventions.md` has the measurements.
+    *Where folds are off.* Behind `NPCA` or PCA, and for the empirical covariance, with about as many images as
+    features, the scale of the distances depends steeply on the number of images, so that fold models say little about
+    the final one: twenty folds reached up to four times a target of 10 %, five folds up to ten times or a tenth of it.
+    The warning tells of most such misses with five folds, of fewer than half with twenty; "loo" mends them.
+    `docs/conventions.md` has the measurements.
 
     All of it is about new images that are exchangeable with these. Nothing is known about images from a part, a batch
     or a camera that is not among them.
@@ -112,8 +131,9 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     independent images (Bates et al., 2023), not for cross-fitted ones. And the smallest p-value is 1/(n+1): among m
     images at level q, there are m/(q*(n+1)) calls or more, or none.
 
-    *Cost*: one fit a fold, one for all, and two scores an image; a detector with a method ``fit_score_out_of_fold``
-    takes its own way (`docs/conventions.md`). Leave-one-out of a `MahalanobisDetector` costs O(n D²) like a plain fit.
+    *Cost*: one fit a fold, one for all, one for the check, and two scores an image; a detector with a method
+    ``fit_score_out_of_fold`` takes its own way (`docs/conventions.md`). Leave-one-out of a `MahalanobisDetector` costs
+    O(n D²) like a plain fit.
 
     References
     ----------
@@ -201,7 +221,8 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
             )
             inflation = _inflation(scores, in_sample)
         self._edges, self._p_values = p_value_steps(scores, numbers)
-        self._rank, self._exact = rank, frozen and groups is None
+        self._rank = rank
+        self._aim, self._exact = aimed_rate(self.fpr, self._p_values), frozen and groups is None
         self.n_groups_ = n_groups
         self.out_of_fold_scores_ = scores
         self.offset_ = threshold(self.fpr, self._edges, self._p_values)
@@ -212,9 +233,10 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         self._take_names(estimator)
         if self._drifts():
             warnings.warn(
-                f"fpr={self.fpr} will not hold: the scores depend so much on the number of images that the models of "
-                f"the folds, which learn from fewer, point to a rate of about {self.drifted_fpr_:.2g}. Take more "
-                "folds, or cv='loo'.",
+                f"fpr={self.fpr} may not hold: the scores change from the models of the folds, which learn from fewer "
+                f"images, to the final one, and point to a rate of about {self.drifted_fpr_:.2g}; how large the miss "
+                "is, and even its direction, is uncertain. Take more folds, or cv='loo'; give a detector that draws at "
+                "random a random_state.",
                 WorkingPointWarning,
                 stacklevel=3,
             )
@@ -254,21 +276,20 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         nominal = "This is nominal: the law is exact only for split calibration, one image a group."
         lines = [
             f"An image is called anomalous if its score is below {self.offset_:.6g}.",
-            f"Asked for: {float(self.fpr):.4g} of the normal images. Aimed at: {self._rank} of {n_groups} + 1, that is "
-            f"{self._rank / (n_groups + 1):.4g}. The smallest rate with so many is {1 / (n_groups + 1):.4g}.",
+            f"Asked for: {float(self.fpr):.4g} of the normal images. Aimed at: {self._aim:.4g}. The smallest rate with "
+            f"{n_groups} {'groups' if n_groups < n_images else 'images'} is {1 / (n_groups + 1):.4g}.",
             f"The threshold rests on {basis}, none of which was seen by the model that scored it.",
             f"In 95 of 100 such calibrations the rate lies between {low:.3g} and {high:.3g}. "
             + (exact if self._exact else nominal),
         ]
         if not np.isnan(self.inflation_):
             lines.append(
-                f"Where images were not learnt, their mean squared distance is {self.inflation_:.3g} times as large: a "
-                "threshold taken from the training images would be too low by about as much."
+                f"Where images were not learnt, their mean squared distance is {self.inflation_:.3g} times as large."
             )
         if self._drifts():
             lines.append(
-                f"It will not hold: the models of the folds point to a rate of about {self.drifted_fpr_:.2g}. Take "
-                "more folds, or cv='loo'."
+                f"It may not hold: the models of the folds point to a rate of about {self.drifted_fpr_:.2g}, with "
+                "little certainty. Take more folds, or cv='loo'."
             )
         lines.append(
             "All of it holds for images like these, not for parts, batches or cameras that are not among them."
@@ -317,7 +338,8 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         splitter = find_splitter(self.cv, n_groups, grouped=groups is not None)
         if splitter is None:
             return None
-        return list(splitter.split(X, np.ones(n_samples, dtype=int), **self._split_params(groups)))
+        folds = splitter.split(X, np.ones(n_samples, dtype=int), **self._split_params(groups))
+        return [(read_positions(train), read_positions(test)) for train, test in folds]
 
     def _split_params(self, groups):
         if groups is None or self._routed_splitter() is None:
@@ -338,11 +360,12 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
             return np.nan
         edges = np.nextafter([self.offset_, self.offset_ - drift], -np.inf)
         before, after = read_p_values(edges, self._edges, self._p_values)
-        return float(self._rank / (self.n_groups_ + 1) + after - before)
+        return float(min(max(self._aim + after - before, 0), 1))
 
     def _drifts(self):
         low, high = self.fpr_interval_
-        return self.drifted_fpr_ < low or self.drifted_fpr_ > high
+        rate = self._rank / (self.n_groups_ + 1) + self.drifted_fpr_ - self._aim  # ties and groups shift the aim
+        return rate < low or rate > high
 
     def _take_names(self, estimator):
         for name in ("n_features_in_", "feature_names_in_"):

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from skgad._conformal import conformal_rank, groups_needed, p_value_steps, rate_interval, read_p_values, threshold
+from skgad._conformal import (
+    aimed_rate,
+    conformal_rank,
+    groups_needed,
+    p_value_steps,
+    rate_interval,
+    read_p_values,
+    threshold,
+)
 
 
 def draw(n_samples=90, seed=0):
@@ -84,3 +92,21 @@ def test_the_interval_is_that_of_an_order_statistic():
     low, high = rate_interval(5, 400)
     assert binom.sf(5 - 1, 400, low) == pytest.approx(0.025)
     assert binom.sf(5 - 1, 400, high) == pytest.approx(0.975)
+
+
+def test_with_groups_the_rate_is_at_most_fpr_but_may_be_above_k_of_the_groups():
+    rng, rates = np.random.default_rng(0), []
+    groups = np.repeat(np.arange(5), 2)
+    for _ in range(4000):
+        edges, p_values = p_value_steps(rng.uniform(size=10), groups)
+        rates.append(threshold(0.3, edges, p_values))  # of uniform scores, this share lies below it
+    error = 4 * np.std(rates) / np.sqrt(len(rates))
+    assert conformal_rank(0.3, 5) / 6 + error < np.mean(rates) < 0.3 - error
+
+
+def test_the_rate_aimed_at_is_the_largest_step_within_fpr():
+    scores = np.arange(30.0)
+    assert aimed_rate(0.1, p_value_steps(scores)[1]) == 3 / 31
+    assert aimed_rate(0.1, p_value_steps(scores // 2)[1]) == 3 / 31  # ties: 1, 3, 5, ... of 31
+    assert aimed_rate(0.13, p_value_steps(scores // 2)[1]) == 3 / 31
+    assert aimed_rate(0.3, p_value_steps(np.arange(10.0), np.repeat(np.arange(5), 2))[1]) == 1.5 / 6

@@ -288,7 +288,7 @@ class Growing(OutlierMixin, BaseEstimator):
 
 def test_a_rate_that_drifts_is_foretold_with_a_warning():
     X = draw(200)
-    with pytest.warns(WorkingPointWarning, match=r"fpr=0\.1 will not hold.*cv='loo'"):
+    with pytest.warns(WorkingPointWarning, match=r"fpr=0\.1 may not hold.*cv='loo'"):
         detector = FPRThresholdCV(Growing(), fpr=0.1, cv=5).fit(X)
     # leaving out 40 more of 160 images takes 0.4 off the scale, so 40 more images are expected to add 0.4
     pair = np.r_[0:40, 80:120]
@@ -321,11 +321,46 @@ def test_without_enough_refits_nothing_is_foretold(estimator, cv):
     assert np.isnan(FPRThresholdCV(estimator, fpr=0.1, cv=cv).fit(draw(60)).drifted_fpr_)
 
 
+def test_folds_that_fail_without_a_reduction_are_warned_of():
+    X, new = draw(130, 80), draw(5_000, 80, seed=1)
+    detector = make_pipeline(MahalanobisDetector("empirical"))  # 104 rows of 80 features in a fold, 78 without two
+    with pytest.warns(WorkingPointWarning, match=r"fpr may not hold: without two folds .*cannot be fitted"):
+        few = FPRThresholdCV(detector, fpr=0.1, cv=5).fit(X)
+    assert (few.predict(new) == -1).mean() < 0.02
+
+
+def test_a_check_that_fails_does_not_make_the_fit_fail():
+    class Hungry(Growing):
+        def fit(self, X, y=None):
+            if len(X) < 70:
+                raise RuntimeError("too few")
+            return super().fit(X, y)
+
+    with pytest.warns(WorkingPointWarning, match=r"cannot be fitted \(too few\)"):
+        FPRThresholdCV(Hungry(), fpr=0.1, cv=5).fit(draw(100))
+
+
+def test_a_frozen_step_in_front_of_a_detector_that_is_refitted_is_refused():
+    X = draw(60)
+    pipe = make_pipeline(FrozenEstimator(NPCA(0.5).fit(X)), MahalanobisDetector())
+    with pytest.raises(ValueError, match=r"step 'frozenestimator' is frozen.*Freeze the whole"):
+        FPRThresholdCV(pipe, fpr=0.1).fit(X)
+    FPRThresholdCV(FrozenEstimator(make_pipeline(NPCA(0.5), MahalanobisDetector()).fit(X[:30])), fpr=0.1).fit(X[30:])
+
+
+def test_an_error_counts_rows_as_the_caller_does():
+    X = draw(60)
+    X[50, 1] = np.nan
+    with pytest.raises(ValueError, match=r"NaN in row 50"):
+        FPRThresholdCV(make_pipeline(NPCA(0.5), MahalanobisDetector()), fpr=0.1).fit(X)
+
+
 def test_a_fit_that_cannot_do_without_two_folds_foretells_nothing():
     X = draw(20, 3)
     detector = FPRThresholdCV(make_pipeline(PCA(13), MahalanobisDetector()), fpr=0.1, cv=5)
     X = np.hstack([X, draw(20, 12, seed=1)])  # PCA(13) needs 13 rows: a fold leaves 16, two leave 12
-    assert np.isnan(detector.fit(X).drifted_fpr_)
+    with pytest.warns(WorkingPointWarning, match="cannot be fitted"):
+        assert np.isnan(detector.fit(X).drifted_fpr_)
 
 
 def test_five_folds_behind_npca_fail_on_real_cells_as_foretold_and_leave_one_out_does_not(mono):
@@ -334,9 +369,20 @@ def test_five_folds_behind_npca_fail_on_real_cells_as_foretold_and_leave_one_out
     train, held_out = normals.iloc[:170], normals.iloc[170:]  # 192 features: the worst place to be
     estimator, rank = make_pipeline(NPCA(0.01), MahalanobisDetector()), 17
     low, high = betabinom(len(held_out), rank, 171 - rank).ppf([0.0005, 0.9995])
-    with pytest.warns(WorkingPointWarning, match="will not hold"):
+    with pytest.warns(WorkingPointWarning, match="may not hold"):
         few = FPRThresholdCV(estimator, fpr=0.1, cv=5).fit(train)
     assert (few.predict(held_out) == -1).sum() > high
     assert few.drifted_fpr_ > 0.2
     every = FPRThresholdCV(estimator, fpr=0.1, cv="loo").fit(train)
     assert low <= (every.predict(held_out) == -1).sum() <= high
+
+
+def test_folds_may_be_masks_or_tuples():
+    X = draw(60)
+    expected = FPRThresholdCV(MahalanobisDetector(), fpr=0.1, cv=5).fit(X).offset_
+    masks = [(~np.isin(np.arange(60), test), np.isin(np.arange(60), test)) for _, test in KFold(5).split(X)]
+    tuples = [(tuple(train), tuple(test)) for train, test in KFold(5).split(X)]
+    for folds in (masks, tuples):
+        assert FPRThresholdCV(MahalanobisDetector(), fpr=0.1, cv=folds).fit(X).offset_ == expected
+    with pytest.raises(ValueError, match="cv must give the positions of images, as ints"):
+        FPRThresholdCV(MahalanobisDetector(), fpr=0.1, cv=[([0.0], [1.0])]).fit(X)
