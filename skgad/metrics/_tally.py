@@ -53,9 +53,8 @@ class PixelTally:
         self.max_cells = max_cells
         self._shift = 0
         self._cells = np.empty(0, dtype=np.int64)
-        self._masses = np.empty(
-            (3, 0)
-        )  # rows: normal pixels, anomalous pixels, shares; whole numbers are exact to 2^53
+        # Rows: normal pixels, anomalous pixels, shares of regions. Whole numbers are exact up to 2^53.
+        self._masses = np.empty((3, 0))
         self._waiting = []
         self._n_waiting = 0
 
