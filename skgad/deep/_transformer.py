@@ -19,7 +19,7 @@ from ._images import check_images
 # torch and timm are imported inside the methods that need them: `import skgad` stays light, and so does a process that
 # only unpickles.
 
-_BATCH_SIZES = {"cpu": 16, "cuda": 128}  # channels-last batches of 8 to 16 are the fastest on a CPU
+_BATCH_SIZES = {"cpu": 8, "cuda": 128}  # on a CPU, larger batches leave its cache: examples/bench_extractor.py
 _LISTED = 20  # bad images in a warning
 
 
@@ -51,7 +51,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         What `transform` does with an image that cannot be used. With "nan" its row is NaN, and a warning at the end
         lists the images.
     batch_size : int, default=None
-        Images per forward pass; None for 16 on a CPU, 128 on CUDA. The features do not depend on it beyond float32
+        Images per forward pass; None for 8 on a CPU, 128 on CUDA. The features do not depend on it beyond float32
         rounding.
     num_workers : int, default=1
         Threads that read and resize images while the network works; 0 does so in between.
