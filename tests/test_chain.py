@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_sp
 from sklearn.pipeline import make_pipeline
 
 from skgad import NPCA, DeepFeatureTransformer, FPRThreshold, FPRThresholdCV, MahalanobisDetector
-from skgad.deep._network import load_network
+from skgad.deep._weights import load_model
 from skgad.exceptions import WorkingPointWarning
 
 from .conftest import LITE0
@@ -71,15 +71,14 @@ def test_mahalanobis_beats_sed_beats_l2(request, name):
 
 def test_scores_equal_ten_lines_of_numpy(cells):
     paths, y = cells
-    model = load_network(LITE0, "auto", "cpu")
+    model = load_model(f"{LITE0}.in1k", "auto")
 
     def features(path):
         pixels = torch.from_numpy(np.array(Image.open(path).convert("RGB"), dtype=np.float32)).permute(2, 0, 1)[None]
         x = torch.nn.functional.interpolate(pixels, (224, 224), mode="bilinear")
         x = (x - 127) / 128
         with torch.inference_mode():
-            for stage in model._stages[:7]:
-                x = stage(x)
+            x = model.blocks[:6](model.bn1(model.conv_stem(x)))
         return x.mean((2, 3)).numpy()[0].astype(float)
 
     X = np.array([features(path) for path in paths])

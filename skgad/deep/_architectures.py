@@ -65,14 +65,8 @@ def level_table(backbone="tf_efficientnet_b4.aa_in1k"):
     Examples
     --------
     >>> from skgad.deep import level_table
-    >>> level_table("resnet18")
-            module  channels  reduction
-    level
-    1      maxpool        64          4
-    2       layer1        64          4
-    3       layer2       128          8
-    4       layer3       256         16
-    5       layer4       512         32
+    >>> level_table("resnet18").loc[3].to_dict()
+    {'module': 'layer2', 'channels': 128, 'reduction': 8}
     """
     levels = find_architecture(backbone).levels
     rows = [(level.module, level.channels, level.reduction) for level in levels]
