@@ -277,6 +277,22 @@ def test_networks_that_differ_in_anything_but_their_code_are_told_apart(photogra
             assert np.allclose(results[one], results[other]) is same
 
 
+def test_networks_that_differ_in_their_code_only_are_told_apart_by_name(photographs, tmp_path):
+    def make(factor):
+        class Scaled(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.end = nn.Identity()
+
+            def forward(self, x):
+                return self.end(x * factor)
+
+        return Backbone(Scaled(), levels=["end"], name=f"scaled by {factor}", image_size=16)
+
+    one, two = (DeepFeatureTransformer(make(f), cache=tmp_path).transform(photographs) for f in (1, 2))
+    np.testing.assert_allclose(two, 2 * one, rtol=1e-5)
+
+
 def test_your_own_network_with_other_levels_is_refused_after_fit(photographs):
     module = own_network()
     fitted = DeepFeatureTransformer(Backbone(module, levels=["0"], image_size=32)).fit(photographs)

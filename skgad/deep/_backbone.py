@@ -58,8 +58,8 @@ class Backbone:
     module : torch.nn.Module
         The copy.
     sha256 : str
-        Fingerprint of the network: its weights, buffers and printed form. It does not know the code of ``forward``:
-        networks that differ in nothing else need names of their own.
+        Fingerprint of the network: its name, weights, buffers and printed form. It does not know the code of
+        ``forward``: networks that differ in nothing else need names of their own.
 
     Raises
     ------
@@ -104,7 +104,7 @@ class Backbone:
         self.image_size = int(image_size)
         self.mean, self.std = _check_statistics("mean", mean), _check_statistics("std", std)
         self.levels = _measure(self._module, self.name, levels, image_size, n_prefix_tokens, channels_last)
-        self.sha256 = _fingerprint(self._module)
+        self.sha256 = _fingerprint(self._module, self.name)
         _modules[self.sha256] = self._module
 
     @property
@@ -149,11 +149,11 @@ def _copy_frozen(module):
     return copy.deepcopy(module).cpu().eval().requires_grad_(False)
 
 
-def _fingerprint(module):
+def _fingerprint(module, name):
     from ._weights import digest_tensors
 
     buffers = {f"buffer {key}": tensor for key, tensor in module.named_buffers()}  # some are not in the state dict
-    return digest_tensors({**module.state_dict(), **buffers}, repr(module))
+    return digest_tensors({**module.state_dict(), **buffers}, name, repr(module))
 
 
 def _measure(module, name, levels, image_size, n_prefix_tokens, channels_last):
