@@ -13,6 +13,7 @@ import pytest
 
 from skgad import DeepFeatureTransformer
 from skgad.datasets import load_elpv
+from skgad.deep import _backbone, _network, _weights
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -41,6 +42,20 @@ def cells():
 def photographs():
     """Eight random colour photographs, uint8."""
     return np.random.default_rng(0).integers(0, 256, size=(8, 40, 48, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def fresh_process():
+    """Call it to forget every network, as a new process would."""
+
+    def forget():
+        _network.forget_networks()
+        _weights._states.clear()
+        _backbone._modules.clear()
+
+    forget()
+    yield forget
+    forget()
 
 
 @pytest.fixture(scope="session")
