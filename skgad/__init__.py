@@ -1,5 +1,6 @@
 """skgad: learn from photographs of normal things, find the anomalous ones. A scikit-learn package."""
 
+from ._combined import CombinedDetector
 from ._gaussian import sigma_to_fpr
 from ._labels import as_labels
 from ._levelwise import LevelwiseDetector, LevelwiseTransformer
@@ -12,6 +13,7 @@ from .deep import DeepFeatureTransformer
 
 __all__ = [
     "NPCA",
+    "CombinedDetector",
     "DeepFeatureTransformer",
     "FPRThreshold",
     "FPRThresholdCV",

@@ -162,25 +162,40 @@ def varies(sample):
 def ledoit_wolf_shrinkage(sample):
     """Return the shrinkage intensity of Ledoit and Wolf (2004), in [0, 1], exactly as from the rows themselves."""
     trace, norm = _trace_and_norm(sample)
-    n_samples, n_features = sample.n_samples, sample.n_features
-    excess = sample.quartic / n_samples - norm
-    if excess <= 1e-12 * norm:
-        return 0.0  # rounding: two rows, or rows of two mirrored values, show no noise
-    noise = excess / (n_samples * n_features)
-    signal = norm / n_features - (trace / n_features) ** 2
-    noise = min(noise, signal)
-    return float(noise / signal) if noise > 0.0 else 0.0
+    return float(ledoit_wolf_intensity(sample.n_samples, sample.n_features, trace, norm, sample.quartic))
 
 
 def oas_shrinkage(sample):
     """Return the shrinkage intensity of the oracle approximating shrinkage of Chen et al. (2010), in [0, 1]."""
-    trace, norm = _trace_and_norm(sample)
-    n_features = sample.n_features
-    if n_features == 1:
-        return 0.0  # one variance is its own target
+    return float(oas_intensity(sample.n_samples, sample.n_features, *_trace_and_norm(sample)))
+
+
+def ledoit_wolf_intensity(n_samples, n_features, trace, norm, quartic):
+    """Return the shrinkage intensity of Ledoit and Wolf (2004) from what it depends on; of many samples at once.
+
+    Parameters
+    ----------
+    n_samples, n_features : int or ndarray of int
+    trace, norm : float or ndarray
+        Of the empirical covariance, with 1/n: its trace, and its squared Frobenius norm.
+    quartic : float or ndarray
+        Sum of the fourth powers of the norms of the centred rows.
+    """
+    excess = quartic / n_samples - norm
+    noise = excess / (n_samples * n_features)
+    signal = norm / n_features - (trace / n_features) ** 2
+    shows = excess > 1e-12 * norm  # less is rounding: two rows, or rows of two mirrored values, show no noise
+    noise = np.maximum(np.minimum(noise, signal), 0.0)
+    return np.divide(noise, signal, out=np.zeros_like(noise), where=shows & (noise > 0.0))
+
+
+def oas_intensity(n_samples, n_features, trace, norm):
+    """Return the intensity of the oracle approximating shrinkage from the same; of many samples at once."""
     mean_square, squared_mean = norm / n_features**2, (trace / n_features) ** 2
-    divisor = (sample.n_samples + 1) * (mean_square - squared_mean / n_features)
-    return float(min((mean_square + squared_mean) / divisor, 1.0)) if divisor > 0 else 1.0
+    divisor = (n_samples + 1) * (mean_square - squared_mean / n_features)
+    intensity = np.divide(mean_square + squared_mean, divisor, out=np.ones_like(divisor), where=divisor > 0)
+    # one variance is its own target
+    return np.where(np.equal(n_features, 1), 0.0, np.minimum(intensity, 1.0))
 
 
 def _few(n_samples, n_features):

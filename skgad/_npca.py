@@ -216,8 +216,7 @@ class NPCA(TransformerMixin, StampedEstimator):
             return n_found - n_components
         if n_components == 1.0:
             return 0
-        ratios = np.cumsum(variances / variances.sum())
-        crossing = int(np.searchsorted(ratios, 1.0 - n_components, side="right"))
+        crossing = int(find_crossing(variances, n_components))
         if self.rule == "published":
             return max(crossing - 1, 0)
         return min(crossing + 1, n_found - 1)
@@ -226,6 +225,15 @@ class NPCA(TransformerMixin, StampedEstimator):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def find_crossing(variances, share):
+    """Return the index of the first component at which all but a `share` of the variance is exceeded.
+
+    `variances` are in decreasing order along the last axis.
+    """
+    ratios = np.cumsum(variances / variances.sum(axis=-1, keepdims=True), axis=-1)
+    return np.count_nonzero(ratios <= 1.0 - share, axis=-1)
 
 
 def _decompose_rows(X, exact):
@@ -257,6 +265,13 @@ def _decompose(sample):
 
 
 def _check_parameters(n_components, rule):
+    check_n_components(n_components)
+    if rule not in _RULES:
+        raise ValueError(f"rule must be one of {', '.join(map(repr, _RULES))}; got {rule!r}.")
+
+
+def check_n_components(n_components):
+    """Raise ValueError unless this is a share of the variance or a number of components."""
     integer = isinstance(n_components, (int, np.integer)) and not isinstance(n_components, bool)
     share = isinstance(n_components, (float, np.floating))
     if not ((integer and n_components >= 1) or (share and 0.0 < n_components <= 1.0)):
@@ -264,5 +279,3 @@ def _check_parameters(n_components, rule):
             "n_components must be a float in (0, 1], a share of the variance, or an int >= 1, a number of components; "
             f"got {n_components!r}."
         )
-    if rule not in _RULES:
-        raise ValueError(f"rule must be one of {', '.join(map(repr, _RULES))}; got {rule!r}.")

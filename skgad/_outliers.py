@@ -13,7 +13,11 @@ class ScoredOutlierMixin(OutlierMixin):
 
     def predict(self, X):
         """Return +1 for normal and -1 for anomalous images. Shape (n_samples,)."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        decision = self.decision_function(X)
+        if np.isnan(decision).any():
+            rows = ", ".join(map(str, np.flatnonzero(np.isnan(decision))[:10]))
+            raise ValueError(f"Images {rows} have no score, so they are neither normal nor anomalous; leave them out.")
+        return np.where(decision < 0, -1, 1)
 
     def fit_predict(self, X, y=None):
         """Fit on the normal images and return the labels of all: ``fit(X, y).predict(X)``."""

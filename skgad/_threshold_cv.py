@@ -9,6 +9,7 @@ from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import StampedEstimator
@@ -34,6 +35,10 @@ from ._out_of_fold import (
 )
 from ._outliers import ScoredOutlierMixin
 from .exceptions import WorkingPointWarning
+
+
+def _has(method):
+    return lambda self: hasattr(getattr(self, "estimator_", self.estimator), method)
 
 
 class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
@@ -263,6 +268,18 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
             In (0, 1], a multiple of 1/(n+1) without groups. ``predict`` is -1 just where it is at most `fpr`.
         """
         return read_p_values(self.score_samples(X), self._edges, self._p_values)
+
+    @available_if(_has("score_maps"))
+    def score_maps(self, X):
+        """Return the anomaly maps of the detector fitted on all normal images, where it makes maps."""
+        check_is_fitted(self)
+        return self.estimator_.score_maps(X)
+
+    @available_if(_has("predict_masks"))
+    def predict_masks(self, X):
+        """Return which pixels are anomalous by the detector fitted on all normal images, where it makes maps."""
+        check_is_fitted(self)
+        return self.estimator_.predict_masks(X)
 
     def summary(self):
         """Return in plain language what was calibrated, on what, and what can be said about the rate."""

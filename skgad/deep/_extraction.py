@@ -5,12 +5,12 @@ from functools import lru_cache
 import numpy as np
 
 from .._levels import choose_levels, feature_names
-from ..exceptions import WeightsError
+from ..exceptions import BackboneError, WeightsError
 from ._architectures import check_image_size, find_architecture
 from ._backbone import Backbone
 from ._cache import fingerprint_features
 from ._network import PRECISIONS, find_device, load_network
-from ._reading import extract
+from ._reading import extract, extract_maps
 from ._resizing import describe_rule, make_resizer
 from ._weights import describe_origin
 
@@ -97,12 +97,39 @@ class Extraction:
         for batch in batches:
             yield batch._replace(pooled=batch.pooled[:, columns])
 
+    def lay_out_maps(self, images, rows, sha256, *, device, batch_size, num_workers):
+        """Yield the feature maps of the images at the positions `rows`, in batches.
+
+        Raises
+        ------
+        BackboneError
+            If one of the levels has no map, or one whose places are not known.
+        """
+        self._check_has_maps()
+
+        def run(batch):
+            network = self.load_network(device)
+            check_same_weights(self.settings["backbone"], network.sha256, sha256)
+            return network.map_levels(batch, self.settings["levels"], self.settings["precision"])
+
+        return extract_maps(images, rows, self._resize, run, batch_size=batch_size, num_workers=num_workers)
+
     def verify(self, settings, sha256, found_sha256):
         """Raise WeightsError unless these settings and weights are those that an estimator was fitted with."""
         for name, fitted in settings.items():
             if self.settings[name] != fitted:
                 raise WeightsError(f"Fitted with {name} {fitted!r}, but it is now {self.settings[name]!r}; fit anew.")
         check_same_weights(self.settings["backbone"], found_sha256, sha256)
+
+    def _check_has_maps(self):
+        name = self.settings["backbone"]
+        if name.startswith("hiera"):
+            raise BackboneError(f"The tokens of {name} stand in no order of rows, so that its levels have no maps.")
+        vectors = [n for n in self.settings["levels"] if self._architecture.levels[n - 1].layout == "NC"]
+        if vectors:
+            raise BackboneError(
+                f"Levels {vectors} of {name} are vectors without locations: they have no maps. Leave them out."
+            )
 
     def _describe_origin(self):
         return (

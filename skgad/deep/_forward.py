@@ -122,6 +122,33 @@ def pool(output, level, how):
     return places.float().mean(dim=axes) if how == "mean" else places.amax(dim=axes).float()
 
 
+def lay_out_map(output, level):
+    """Return a level's output as maps with the channels last, (n, height, width, channels), a float32 copy.
+
+    A copy, since later modules may change the output in place.
+
+    Raises
+    ------
+    BackboneError
+        If the level has no locations, or its tokens fill no square.
+    """
+    if level.layout == "NC":
+        raise BackboneError(f"level {level.number} ({level.module!r}) is a vector without locations: it has no map.")
+    maps = output
+    if level.layout == "NCHW":
+        maps = output.permute(0, 2, 3, 1)
+    elif level.layout == "NLC":
+        n_prefix = level.n_prefix_tokens
+        across = math.isqrt(output.shape[1] - n_prefix)
+        if across**2 != output.shape[1] - n_prefix:
+            raise BackboneError(
+                f"level {level.number} ({level.module!r}) gives {output.shape[1]} tokens, {n_prefix} of them in front: "
+                "the others fill no square, so their places are not known."
+            )
+        maps = output[:, n_prefix:].unflatten(1, (across, across))
+    return maps.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+
+
 class _LastLevel(Exception):  # no error: it ends the forward pass
     """The deepest level is there."""
 

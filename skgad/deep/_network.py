@@ -1,4 +1,4 @@
-"""The network at work: loaded once a process; squares in, pooled levels out.
+"""The network at work: loaded once a process; squares in, pooled levels or maps out.
 
 The only module that moves data between devices.
 """
@@ -14,7 +14,7 @@ import torch
 from ..exceptions import DeviceMemoryError
 from ._architectures import find_architecture
 from ._backbone import Backbone
-from ._forward import pool, run_levels
+from ._forward import lay_out_map, pool, run_levels
 from ._weights import check_weights, fingerprint, identify, load_model, pack
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -122,31 +122,70 @@ class Network:
         DeviceMemoryError
             If the memory of the device does not suffice for one image.
         """
+        parts = self._run(
+            batch,
+            numbers,
+            precision,
+            take=lambda level, output: pool(output, level, how),
+            collect=lambda pooled: torch.cat(pooled, dim=1).cpu().numpy(),
+        )
+        return np.concatenate(parts)
+
+    def map_levels(self, batch, numbers, precision="float32"):
+        """Return the feature maps of images, level by level.
+
+        Parameters
+        ----------
+        batch, numbers, precision
+            As in `pool_levels`.
+
+        Returns
+        -------
+        list of ndarray of float32 of shape (n_images, height, width, channels)
+            One a level.
+
+        Raises
+        ------
+        BackboneError
+            If a level has no locations.
+        DeviceMemoryError
+            If the memory of the device does not suffice for one image.
+        """
+        parts = self._run(
+            batch,
+            numbers,
+            precision,
+            take=lambda level, output: lay_out_map(output, level),
+            collect=lambda maps: [one.cpu().numpy() for one in maps],
+        )
+        return parts[0] if len(parts) == 1 else [np.concatenate(level) for level in zip(*parts, strict=True)]
+
+    def pack(self):
+        """Return the weights as safetensors bytes."""
+        return pack(self._model)
+
+    def _run(self, batch, numbers, precision, *, take, collect):
+        """Return what `collect` makes of the levels, for each part of the batch: one, as long as memory suffices."""
         levels = [self.levels[number - 1] for number in numbers]
         with _RUNNING, torch.inference_mode(), _arithmetic(self._device, precision):
             parts = []
             while len(batch):
                 part = batch[: self._most.get(batch.shape[1:])]
                 try:
-                    parts.append(self._pool(part, levels, how))
+                    parts.append(collect(self._forward(part, levels, take)))
                     batch = batch[len(part) :]
                     continue
                 except torch.OutOfMemoryError:
                     pass  # only when the exception is gone, so are the activations that its traceback holds
                 self._halve(part)
-            return np.concatenate(parts)
+            return parts
 
-    def pack(self):
-        """Return the weights as safetensors bytes."""
-        return pack(self._model)
-
-    def _pool(self, batch, levels, how):
+    def _forward(self, batch, levels, take):
         if self._device.type == "cuda":
             batch = batch.pin_memory()
         x = batch.to(self._device, non_blocking=True).sub(self._mean).div_(self._std)
         x = x.contiguous(memory_format=torch.channels_last)
-        pooled = run_levels(self._model, x, levels, lambda level, output: pool(output, level, how))
-        return torch.cat(pooled, dim=1).cpu().numpy()
+        return run_levels(self._model, x, levels, take)
 
     def _halve(self, batch):
         if len(batch) == 1:

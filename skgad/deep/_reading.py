@@ -1,4 +1,4 @@
-"""From a sequence of images to batches of pooled features: read ahead, looked up, and through the network once."""
+"""From a sequence of images to batches of features or maps: read ahead, looked up, and through the network once."""
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +69,29 @@ def extract(images, resize, run, *, n_features, batch_size, num_workers, store=N
             if image.error is None:
                 pooled[row] = found[image.key]
         yield Batch(rows, pooled, errors)
+
+
+class MapBatch(NamedTuple):
+    """The feature maps of some images."""
+
+    rows: np.ndarray  # positions of the images that could be used
+    maps: list  # one a level, (n_rows, height, width, channels), float32; empty if none could
+    errors: list  # of ImageError
+    n_images: int  # used or not
+
+
+def extract_maps(images, rows, resize, run, *, batch_size, num_workers):
+    """Yield the feature maps of the images at the positions `rows`, in batches; as `extract` but for the store."""
+
+    def prepare(index):
+        return _prepare(images, resize, None, b"", int(rows[index]))
+
+    for indices, prepared in _read_ahead(prepare, len(rows), batch_size, num_workers):
+        usable = [image for image in prepared if image.error is None]
+        maps = run(torch.stack([image.square for image in usable])) if usable else []
+        errors = [image.error for image in prepared if image.error is not None]
+        positions = np.asarray([image.key for image in usable], dtype=np.intp)
+        yield MapBatch(positions, maps, errors, len(indices))
 
 
 def _prepare(images, resize, store, fingerprint, position):

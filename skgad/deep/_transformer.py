@@ -245,6 +245,66 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         _report(errors, len(images))
         return frame(values, names, like=X)
 
+    def iter_maps(self, X, rows=None):
+        """Yield the feature maps of images, in batches: what `transform` averages over, for detectors in space.
+
+        Memory does not grow with the number of images. Maps are not kept in the cache: those of one image take
+        megabytes.
+
+        Parameters
+        ----------
+        X : sequence of images
+            See Notes.
+        rows : array-like of int, default=None
+            Positions of the images to take, in that order; None for all.
+
+        Yields
+        ------
+        rows : ndarray of int of shape (n_batch,)
+            Positions in `X`. With ``on_bad_image="nan"``, those of images that cannot be used are missing.
+        maps : list of ndarray of float32 of shape (n_batch, height, width, channels)
+            One a level, in the order of ``levels_``. Location (i, j) of height × width stands for the same place of
+            the square that the image was resized to.
+
+        Raises
+        ------
+        ImageError, BackboneError, WeightsError, DependencyError, ValueError
+            As in `transform`; BackboneError also if a level is a vector, without locations.
+
+        Warns
+        -----
+        ImageWarning, DeviceWarning
+            As in `transform`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skgad import DeepFeatureTransformer
+        >>> images = np.random.default_rng(0).integers(0, 256, size=(2, 64, 64, 3), dtype=np.uint8)
+        >>> extractor = DeepFeatureTransformer("tf_efficientnet_lite0", levels=[6, 7])
+        >>> for rows, maps in extractor.iter_maps(images):
+        ...     print(rows, [level.shape for level in maps])
+        [0 1] [(2, 14, 14, 112), (2, 7, 7, 192)]
+        """
+        extraction = self._resolve()
+        images = check_images(X, files=self.on_bad_image == "raise")
+        rows = np.arange(len(images)) if rows is None else np.asarray(rows, dtype=np.intp)
+        device = self._find_device()
+        sha256 = extraction.find_sha256(None, device)
+        if hasattr(self, "settings_"):
+            extraction.verify(self.settings_, self.weights_sha256_, sha256)
+        errors: list[str] = []
+        batches = extraction.lay_out_maps(images, rows, sha256, **self._find_workload(device))
+        with self._show_progress(len(rows)) as advance, closing(batches):
+            for batch in batches:
+                if batch.errors and self.on_bad_image == "raise":
+                    raise batch.errors[0]
+                errors += map(str, batch.errors)
+                if len(batch.rows):
+                    yield batch.rows, batch.maps
+                advance(batch.n_images)
+        _report(errors, len(rows))
+
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns: ``level7__0000``, ..."""
         return self._resolve(warn=False).names.copy()

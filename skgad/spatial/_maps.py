@@ -1,0 +1,84 @@
+"""Arithmetic of anomaly maps: the score of an image, a map of its pixels, a threshold of pixels. NumPy and SciPy."""
+
+from functools import lru_cache
+
+import numpy as np
+
+AGGREGATES = ("max", "mean", "top")
+
+
+def aggregate(maps, how, top_share):
+    """Return one number an image from maps (n, height, width): (n,), float64.
+
+    Parameters
+    ----------
+    maps : ndarray
+    how : {"max", "mean", "top"}
+    top_share : float
+        For "top": the share of the locations, the largest ones, whose mean it is; one at least.
+    """
+    flat = maps.reshape(len(maps), -1)
+    if how == "max":
+        return flat.max(axis=1).astype(np.float64)
+    if how == "mean":
+        return flat.mean(axis=1, dtype=np.float64)
+    count = count_top(flat.shape[1], top_share)
+    return np.partition(flat, -count, axis=1)[:, -count:].mean(axis=1, dtype=np.float64)
+
+
+def count_top(n_locations, top_share):
+    """Return how many locations are the top share of so many."""
+    return max(1, round(top_share * n_locations))
+
+
+def upsample(maps, size):
+    """Return maps (n, height, width) as (n, size, size), bilinear, pixels being areas: float32.
+
+    What ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`` does to smaller maps.
+    """
+    rows, columns = _interpolation(maps.shape[1], size), _interpolation(maps.shape[2], size)
+    return rows @ maps.astype(np.float32, copy=False) @ columns.T
+
+
+@lru_cache(maxsize=64)
+def _interpolation(n_from, n_to):
+    """Return the matrix (n_to, n_from) that interpolates a line between the centres of its pixels."""
+    centres = np.clip((np.arange(n_to) + 0.5) * n_from / n_to - 0.5, 0, n_from - 1)
+    before = np.minimum(centres.astype(int), max(n_from - 2, 0))
+    matrix = np.zeros((n_to, n_from), dtype=np.float32)
+    share = centres - before
+    matrix[np.arange(n_to), before] = 1.0 - share
+    if n_from > 1:
+        matrix[np.arange(n_to), before + 1] += share
+    return matrix
+
+
+class LargestPixels:
+    """The threshold that a share of the pixels of many maps lies at or beyond, exactly, without keeping the others.
+
+    Parameters
+    ----------
+    n_pixels : int
+        How many there will be in all.
+    share : float
+        In (0, 1).
+    """
+
+    def __init__(self, n_pixels, share):
+        self._count = max(1, int(n_pixels * share))
+        self._largest = np.empty(0, dtype=np.float32)
+
+    def add(self, maps):
+        """Take maps in, of any shape."""
+        pixels = maps.ravel()
+        if len(self._largest) == self._count:
+            pixels = pixels[pixels > self._largest[0]]
+        largest = np.concatenate([self._largest, pixels])
+        if len(largest) >= self._count:
+            first = len(largest) - self._count
+            largest = np.partition(largest, first)[first:]  # the smallest of them comes first
+        self._largest = largest
+
+    def threshold(self):
+        """Return the smallest number that at most that share of the pixels is beyond."""
+        return float(self._largest.min())
