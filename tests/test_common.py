@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skgad import (
     NPCA,
+    CombinedDetector,
     DeepFeatureTransformer,
     FPRThreshold,
     FPRThresholdCV,
@@ -46,6 +47,7 @@ ESTIMATORS = [
     (FPRThresholdCV(LocalOutlierFactor(5, novelty=True), fpr=0.2, cv=3), {}),
     (LevelwiseTransformer(PCA(1)), {}),
     (LevelwiseDetector(MahalanobisDetector(fpr=0.2)), {}),
+    (CombinedDetector([("a", MahalanobisDetector()), ("b", LocalOutlierFactor(5, novelty=True))], fpr=0.2, cv=3), {}),
     (LevelwiseDetector(OneClassSVM()), {}),
     (LevelSelector(), {}),
 ]

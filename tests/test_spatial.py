@@ -1,0 +1,546 @@
+"""Gaussians in space against scikit-learn and brute force; maps against torch; neighbours against a naive twin."""
+
+import pickle
+import types
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.base import BaseEstimator, clone
+from sklearn.covariance import OAS, LedoitWolf
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import KFold
+
+from skgad import NPCA, DeepFeatureTransformer, FPRThresholdCV
+from skgad.deep import Backbone, _network
+from skgad.exceptions import BackboneError, ImageError, ImageWarning
+from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector
+from skgad.spatial._maps import LargestPixels, aggregate, upsample
+from skgad.spatial._sums import PlaceSums, estimate
+
+from .conftest import LITE0
+
+KINDS = ["tied", "local", "global"]
+
+
+class ArrayMaps(BaseEstimator):
+    """An extractor whose images are their own maps, beside the same maps averaged over blocks of four locations."""
+
+    def __init__(self, on_bad_image="raise"):
+        self.on_bad_image = on_bad_image
+
+    def fit(self, X, y=None):
+        self.levels_, self.image_size_ = [1, 2], 16
+        return self
+
+    def iter_maps(self, X, rows=None):
+        rows = np.arange(len(X)) if rows is None else rows
+        for start in range(0, len(rows), 5):
+            maps = X[rows[start : start + 5]]
+            n, height, width, channels = maps.shape
+            coarse = maps.reshape(n, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+            yield rows[start : start + 5], [maps, coarse]
+
+
+@pytest.fixture
+def maps():
+    """Correlated maps of 40 images, whose variance and mean differ from place to place."""
+    rng = np.random.default_rng(0)
+    mixed = rng.standard_t(8, size=(40, 4, 6, 5)) @ rng.normal(size=(5, 5))
+    return (mixed * rng.uniform(0.5, 2, size=(4, 6, 1)) + rng.normal(size=(4, 6, 5))).astype(np.float32)
+
+
+def square_maps(n=30, seed=0):
+    rng = np.random.default_rng(seed)
+    maps = rng.normal(size=(n, 4, 4, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0.3], [0, 0, 0.2]])
+    return (maps + rng.normal(size=(4, 4, 3))).astype(np.float32)
+
+
+def sums_of(maps, kind, batch_size=7, pivot=None):
+    sums = PlaceSums.begin(maps[:16] if pivot is None else pivot, kind)
+    for start in range(0, len(maps), batch_size):
+        sums.add(maps[start : start + batch_size])
+    return sums
+
+
+def mahalanobis(rows, mean, covariance):
+    centred = rows.astype(np.float64) - mean
+    return np.sqrt(np.einsum("ij,ij->i", centred @ np.linalg.inv(covariance), centred))
+
+
+# Arithmetic
+
+
+def test_global_is_ledoit_wolf_over_all_rows(maps):
+    rows = maps.reshape(-1, 5)
+    reference = LedoitWolf().fit(rows.astype(np.float64))
+    gaussian = estimate(sums_of(maps, "global"))
+    assert gaussian.shrinkage[0] == pytest.approx(reference.shrinkage_, rel=1e-9)
+    expected = mahalanobis(rows, reference.location_, reference.covariance_)
+    np.testing.assert_allclose(gaussian.distances(maps).ravel(), expected, rtol=1e-4)
+
+
+def test_local_is_ledoit_wolf_at_each_place(maps):
+    gaussian = estimate(sums_of(maps, "local"))
+    distances = gaussian.distances(maps)
+    for row, column in np.ndindex(4, 6):
+        rows = maps[:, row, column].astype(np.float64)
+        reference = LedoitWolf().fit(rows)
+        assert gaussian.shrinkage.reshape(4, 6)[row, column] == pytest.approx(reference.shrinkage_, rel=1e-6)
+        expected = mahalanobis(rows, reference.location_, reference.covariance_)
+        np.testing.assert_allclose(distances[:, row, column], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("n_images", "tolerance"), [(16, 1e-9), (40, 0.05)], ids=["one pivot", "approximated"])
+def test_tied_is_ledoit_wolf_over_residuals(maps, n_images, tolerance):
+    maps = maps[:n_images]
+    mean = maps.mean(axis=0, dtype=np.float64)
+    reference = LedoitWolf(assume_centered=True).fit((maps - mean).reshape(-1, 5))
+    gaussian = estimate(sums_of(maps, "tied"))
+    assert gaussian.shrinkage[0] == pytest.approx(reference.shrinkage_, rel=max(tolerance, 1e-5))
+    expected = mahalanobis((maps - mean).reshape(-1, 5), 0, reference.covariance_)
+    np.testing.assert_allclose(gaussian.distances(maps).ravel(), expected, rtol=max(tolerance / 10, 1e-4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_do_not_depend_on_batches(maps, kind):
+    for name in ("total", "squares", "cubic", "quartic", "scatter"):
+        by_one, together = (getattr(sums_of(maps, kind, size), name) for size in (1, 40))
+        np.testing.assert_allclose(by_one, together, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_taken_away_images_leave_no_trace(maps, kind):
+    whole, part = sums_of(maps, kind), sums_of(maps[30:], kind, pivot=maps[:16])
+    left = estimate(whole.combine(part, -1)).distances(maps)
+    np.testing.assert_allclose(left, estimate(sums_of(maps[:30], kind)).distances(maps), rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_components", [0.3, 2, 1.0])
+def test_least_variance_is_that_of_npca(maps, n_components):
+    rows = maps.reshape(-1, 5).astype(np.float64)
+    projected = NPCA(n_components).fit_transform(rows)
+    reference = OAS().fit(projected)
+    gaussian = estimate(sums_of(maps, "global"), n_components)
+    assert gaussian.n_kept[0] == projected.shape[1]
+    assert gaussian.shrinkage[0] == pytest.approx(reference.shrinkage_, rel=1e-6)
+    expected = mahalanobis(projected, reference.location_, reference.covariance_)
+    np.testing.assert_allclose(gaussian.distances(maps).ravel(), expected, rtol=1e-4)
+
+
+def test_places_keep_their_own_number_of_components(maps):
+    maps *= np.random.default_rng(1).uniform(0.02, 2, size=(4, 6, 5)).astype(np.float32)
+    gaussian = estimate(sums_of(maps, "local"), 0.3)
+    for place, (row, column) in enumerate(np.ndindex(4, 6)):
+        assert gaussian.n_kept[place] == NPCA(0.3).fit(maps[:, row, column].astype(np.float64)).n_components_[0]
+    assert len(set(gaussian.n_kept)) > 1
+
+
+def test_a_place_that_does_not_vary_takes_the_shared_covariance(maps):
+    maps[:, 1, 2] = 3.0
+    sums = sums_of(maps, "local")
+    still = maps.copy()
+    still[:, 1, 2] += 0.5
+    expected = estimate(sums_of(maps, "tied")).distances(still)[:, 1, 2]
+    np.testing.assert_allclose(estimate(sums).distances(still)[:, 1, 2], expected, rtol=0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_far_from_zero_are_measured_in_float64(maps, kind):
+    far = maps + np.float32(1e5)
+    exact = far.astype(np.float64) - 1e5
+    expected = estimate(sums_of(exact.astype(np.float32), kind)).distances(exact.astype(np.float32))
+    np.testing.assert_allclose(estimate(sums_of(far, kind)).distances(far), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((3, 5), 16), ((7, 7), 7), ((1, 1), 4), ((8, 8), 60)])
+def test_upsampling_is_torchs(shape, size):
+    maps = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(maps)[:, None], size=(size, size), mode="bilinear", align_corners=False
+    )
+    np.testing.assert_allclose(upsample(maps, size), expected[:, 0].numpy(), atol=1e-5)
+
+
+def test_aggregates():
+    maps = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
+    np.testing.assert_array_equal(aggregate(maps, "max", 0.1), [one.max() for one in maps])
+    np.testing.assert_allclose(aggregate(maps, "mean", 0.1), [one.mean(dtype=float) for one in maps])
+    np.testing.assert_allclose(aggregate(maps, "top", 0.1), [np.sort(one.ravel())[-2:].mean() for one in maps])
+    np.testing.assert_array_equal(aggregate(maps, "top", 0.001), aggregate(maps, "max", 0.1))
+
+
+@pytest.mark.parametrize("share", [0.013, 0.5, 0.99])
+def test_the_largest_pixels_are_those_of_a_sort(share):
+    pixels = np.random.default_rng(0).integers(0, 500, size=(10, 30)).astype(np.float32)
+    largest = LargestPixels(300, share)
+    for part in pixels:
+        largest.add(part.reshape(5, 6))
+    threshold = largest.threshold()
+    assert threshold == np.sort(pixels.ravel())[::-1][int(300 * share) - 1]
+    assert (pixels > threshold).mean() <= share
+
+
+# The detectors
+
+
+@pytest.mark.parametrize("how", ["max", "mean", "top"])
+def test_a_score_is_the_mean_over_levels_of_the_aggregated_distances(how):
+    X = square_maps()
+    detector = SpatialMahalanobisDetector(ArrayMaps(), aggregate=how, top_share=0.25).fit(X)
+    _, (fine, coarse) = next(ArrayMaps().fit(X).iter_maps(X, np.arange(3)))
+    parts = []
+    for level, all_rows in ((fine, X), (coarse, X.reshape(30, 2, 2, 2, 2, 3).mean(axis=(2, 4)))):
+        distances = estimate(sums_of(all_rows, "tied")).distances(level)
+        parts.append(aggregate(distances, how, 0.25))
+    np.testing.assert_allclose(detector.score_samples(X[:3]), -np.mean(parts, axis=0), rtol=1e-5)
+
+
+def test_a_map_is_the_mean_of_upsampled_levels_and_nothing_else():
+    X = square_maps()
+    detector = SpatialMahalanobisDetector(ArrayMaps()).fit(X)
+    drawn = detector.score_maps(X[:4])
+    levels = detector._find_measure()(next(ArrayMaps().fit(X).iter_maps(X, np.arange(4)))[1])
+    np.testing.assert_allclose(drawn, (upsample(levels[0], 16) + upsample(levels[1], 16)) / 2, rtol=1e-6)
+    assert drawn.shape == (4, 16, 16)
+    assert drawn.dtype == np.float32
+    np.testing.assert_allclose(detector.score_maps(X[2:3])[0], drawn[2], rtol=1e-6)  # no image is scaled by itself
+    worse = detector.score_maps(10 * X[:1])
+    assert worse.max() > 5 * drawn[0].max()  # nor clamped
+
+
+def test_smoothing_changes_maps_and_not_scores():
+    X = square_maps()
+    plain, smooth = (SpatialMahalanobisDetector(ArrayMaps(), smoothing=sigma).fit(X) for sigma in (0, 2))
+    np.testing.assert_array_equal(plain.score_samples(X), smooth.score_samples(X))
+    assert smooth.score_maps(X).std() < plain.score_maps(X).std()
+    np.testing.assert_allclose(smooth.score_maps(X).mean(), plain.score_maps(X).mean(), rtol=0.02)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_partial_fit_is_a_fit_on_all(kind):
+    X = square_maps()
+    whole = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind).fit(X)
+    stream = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind)
+    for start in range(0, 30, 10):
+        stream.partial_fit(X[start : start + 10])
+    assert stream.n_samples_seen_ == 30
+    np.testing.assert_allclose(stream.score_samples(X), whole.score_samples(X), rtol=1e-3)
+    assert stream.offset_ == pytest.approx(whole.offset_)
+
+
+def test_one_image_begins_a_stream_and_scores_nothing():
+    X = square_maps()
+    stream = SpatialMahalanobisDetector(ArrayMaps()).partial_fit(X[:1])
+    with pytest.raises(ValueError, match="at least two normal images"):
+        stream.score_samples(X)
+    with pytest.raises(ValueError, match="at least two normal images"):
+        SpatialMahalanobisDetector(ArrayMaps()).fit(X[:1])
+    assert np.isfinite(stream.partial_fit(X[1:]).score_samples(X)).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n_folds", [3, 30])
+def test_scores_out_of_fold_are_those_of_refits(kind, n_folds):
+    X = square_maps()
+    fold = np.arange(30) % n_folds
+    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind)
+    out_of_fold, in_sample = clone(detector).fit_score_out_of_fold(X, fold)
+    fitted = clone(detector).fit(X)
+    np.testing.assert_allclose(in_sample, fitted.score_samples(X), rtol=1e-4)
+    expected, pixels = np.empty(30), np.empty((30, 16, 16), np.float32)
+    for number in range(n_folds):
+        others = clone(detector).fit(X[fold != number])
+        expected[fold == number] = others.score_samples(X[fold == number])
+        pixels[fold == number] = others.score_maps(X[fold == number])
+    np.testing.assert_allclose(out_of_fold, expected, rtol=3e-3)
+    both = clone(detector)
+    both.fit_score_out_of_fold(X, fold)
+    assert both.pixel_threshold_ == pytest.approx(np.sort(pixels.ravel())[::-1][int(0.01 * pixels.size) - 1], rel=3e-3)
+
+
+@pytest.mark.parametrize("cv", [3, "loo", KFold(4, shuffle=True, random_state=0)], ids=["3", "loo", "shuffled"])
+def test_calibration_takes_two_passes_whatever_the_folds(photographs, cv, monkeypatch):
+    images = np.concatenate([photographs, 255 - photographs])
+    seen, forward = [], _network.Network._forward
+
+    def count(self, batch, *args):
+        seen.append(len(batch))
+        return forward(self, batch, *args)
+
+    monkeypatch.setattr(_network.Network, "_forward", count)
+    features = DeepFeatureTransformer(LITE0, levels=[4, 5], image_size=64)
+    line = FPRThresholdCV(SpatialMahalanobisDetector(features, pixel_fpr=0.02), fpr=0.2, cv=cv).fit(images)
+    assert sum(seen) == 2 * len(images)
+    assert (line.out_of_fold_scores_ < line.offset_).sum() <= 0.2 * 17
+    assert line.inflation_ > 1
+    masks = line.predict_masks(images)
+    np.testing.assert_array_equal(masks, line.score_maps(images) > line.estimator_.pixel_threshold_)
+    assert masks.mean() < 0.02  # these images were learnt
+
+
+def test_masks_want_a_calibrated_threshold():
+    X = square_maps()
+    detector = SpatialMahalanobisDetector(ArrayMaps())
+    detector.fit_score_out_of_fold(X, np.arange(30) % 3)
+    assert detector.predict_masks(X).shape == (30, 16, 16)
+    with pytest.raises(NotFittedError, match="FPRThresholdCV"):
+        detector.fit(X).predict_masks(X)
+
+
+def test_what_makes_no_maps_has_none():
+    from skgad import MahalanobisDetector
+
+    assert not hasattr(FPRThresholdCV(MahalanobisDetector()), "score_maps")
+    assert hasattr(FPRThresholdCV(SpatialMahalanobisDetector(ArrayMaps())), "score_maps")
+
+
+def test_a_state_that_does_not_fit_is_refused_before_it_is_allocated(monkeypatch):
+    X = square_maps()
+    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=5_000))
+    SpatialMahalanobisDetector(ArrayMaps(), gaussian="global").fit(X)
+    monkeypatch.setattr(PlaceSums, "begin", lambda *_: pytest.fail("allocated"))
+    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian="local")
+    with pytest.raises(
+        ValueError, match=r"takes 0\.00\d+ MB.*0\.005 MB are free.*level 1: 4 x 4 locations of 3 channels"
+    ):
+        detector.fit(X)
+    assert not hasattr(detector, "features_")
+    with pytest.raises(ValueError, match=r"with 30 folds.*fewer folds"):
+        detector.fit_score_out_of_fold(X, np.arange(30))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"gaussian": "full"}, "gaussian must be one of 'tied', 'local', 'global'"),
+        ({"aggregate": "sum"}, "aggregate must be one of"),
+        ({"n_components": 0}, "n_components must be"),
+        ({"n_components": 4}, "only 3 components in level 1"),
+        ({"smoothing": -1}, "smoothing must be"),
+        ({"top_share": 0.0}, r"top_share must lie in \(0, 1\]"),
+        ({"pixel_fpr": 1}, r"pixel_fpr must lie in \(0, 1\)"),
+        ({"fpr": 5}, r"fpr must lie in \(0, 1\)"),
+    ],
+)
+def test_bad_parameters_are_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        SpatialMahalanobisDetector(ArrayMaps(), **params).fit(square_maps())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_that_are_all_the_same_are_refused(kind):
+    X = np.repeat(square_maps(1), 5, axis=0) * 0 + 1
+    with pytest.raises(ValueError, match="level 1 is singular over 5 normal images"):
+        SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind).fit(X)
+
+
+def test_features_must_make_maps():
+    with pytest.raises(TypeError, match="features must be a DeepFeatureTransformer"):
+        SpatialMahalanobisDetector(NPCA()).fit(square_maps())
+
+
+def test_anomalous_images_are_left_out():
+    X = square_maps()
+    y = np.where(np.arange(30) % 5 == 0, -1, 1)
+    labelled = SpatialMahalanobisDetector(ArrayMaps()).fit(np.where(y[:, None, None, None] == -1, 100 * X, X), y)
+    np.testing.assert_allclose(
+        labelled.score_samples(X), SpatialMahalanobisDetector(ArrayMaps()).fit(X[y == 1]).score_samples(X), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_learnt_can_be_read(kind):
+    X = square_maps()
+    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind).fit(X)
+    axes = (0, 1, 2) if kind == "global" else 0
+    np.testing.assert_allclose(detector.location_[0], X.mean(axis=axes, dtype=float), atol=1e-5)
+    shrinkage, kept = detector.shrinkage_[0], detector.n_components_[0]
+    assert np.shape(shrinkage) == np.shape(kept) == ((4, 4) if kind == "local" else ())
+    assert np.all(kept == 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_hold_the_sums_once_and_give_the_same_scores(kind, tmp_path):
+    X = square_maps()
+    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind).fit(X)
+    joblib.dump(detector, tmp_path / "detector.joblib")
+    loaded = joblib.load(tmp_path / "detector.joblib")
+    np.testing.assert_array_equal(loaded.score_samples(X), detector.score_samples(X))
+    np.testing.assert_array_equal(loaded.partial_fit(X).score_samples(X), detector.partial_fit(X).score_samples(X))
+
+
+# Maps of real networks
+
+
+def test_pooled_features_are_means_of_maps(photographs):
+    extractor = DeepFeatureTransformer(LITE0, levels=[2, 7], batch_size=3)
+    pooled = extractor.fit_transform(photographs).to_numpy()
+    for rows, (fine, coarse) in extractor.iter_maps(photographs, rows=[5, 0, 7, 1]):
+        means = np.hstack([fine.mean(axis=(1, 2)), coarse.mean(axis=(1, 2))])
+        np.testing.assert_allclose(means, pooled[rows], rtol=1e-4, atol=1e-5)
+        assert fine.shape[1:3] == (112, 112)
+        assert fine.flags.c_contiguous
+
+
+def test_tokens_of_patches_lie_in_rows(photographs):
+    extractor = DeepFeatureTransformer("deit_tiny_distilled_patch16_224", levels=[3], weights=None, image_size=96)
+    with pytest.warns(UserWarning, match="random"):
+        extractor.fit(photographs)
+    with pytest.warns(UserWarning, match="random"):
+        (_, (maps,)) = next(extractor.iter_maps(photographs))
+    assert maps.shape == (8, 6, 6, 192)
+    caught = []
+    model = _network.load_network(extractor.backbone, None, "cpu")._model
+    handle = model.blocks[2].register_forward_hook(lambda _module, _inputs, out: caught.append(out.numpy().copy()))
+    with pytest.warns(UserWarning, match="random"):
+        next(extractor.iter_maps(photographs))
+    handle.remove()
+    np.testing.assert_array_equal(maps[:, 1, 4], caught[0][:, 2 + 6 + 4])  # two tokens stand in front
+
+
+def test_levels_without_places_are_refused(photographs):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 4, 8, stride=8)
+            self.flat = torch.nn.Flatten()
+
+        def forward(self, x):
+            return self.flat(self.conv(x))
+
+    backbone = Backbone(Net(), levels=["conv", "flat"], image_size=32)
+    extractor = DeepFeatureTransformer(backbone).fit(photographs)
+    with pytest.raises(BackboneError, match=r"Levels \[2\] of Net are vectors"):
+        next(extractor.iter_maps(photographs))
+    assert next(extractor.set_params(levels=[1]).fit(photographs).iter_maps(photographs))[1][0].shape == (8, 4, 4, 4)
+
+
+def test_later_modules_may_change_a_level_in_place(photographs):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.relu, self.last = torch.nn.Conv2d(3, 4, 8, stride=8), torch.nn.ReLU(), torch.nn.Identity()
+
+        def forward(self, x):
+            return self.last(torch.relu_(self.conv(x)))
+
+    extractor = DeepFeatureTransformer(Backbone(Net(), levels=["conv", "last"], image_size=32)).fit(photographs)
+    _, (before, after) = next(extractor.iter_maps(photographs))
+    assert before.min() < 0 == after.min()
+
+
+def test_an_image_that_cannot_be_used_has_no_score_and_no_label(photographs, tmp_path):
+    paths = [tmp_path / f"{index}.png" for index in range(8)]
+    for path, image in zip(paths, photographs, strict=True):
+        Image.fromarray(image).save(path)
+    features = DeepFeatureTransformer(LITE0, levels=[5], image_size=64, on_bad_image="nan", batch_size=2)
+    detector = SpatialMahalanobisDetector(features).fit(paths)
+    whole = detector.score_samples(paths)
+    paths[3].write_text("no image")
+    with pytest.warns(ImageWarning, match=r"3\.png"):
+        scores = detector.score_samples(paths)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(scores)), [3])
+    np.testing.assert_allclose(np.delete(scores, 3), np.delete(whole, 3), rtol=1e-4)
+    with pytest.warns(ImageWarning), pytest.raises(ValueError, match="Images 3 have no score"):
+        detector.predict(paths)
+    with pytest.raises(ImageError, match=r"3\.png"):
+        clone(detector).fit(paths)
+
+
+def test_a_scratch_is_found_where_it_is(cells):
+    images = np.stack([np.asarray(Image.open(path).convert("L").resize((128, 128))) for path in cells[0][:40]])
+    features = DeepFeatureTransformer(LITE0, levels=[3, 4, 5], image_size=128)
+    for detector in (
+        SpatialMahalanobisDetector(features),
+        SpatialMahalanobisDetector(features, gaussian="global"),
+        PatchNeighborsDetector(features, coreset_size=500, random_state=0),
+    ):
+        detector.fit(images[:39])
+        scratched = images[39:].copy()
+        scratched[0, 70:74, 20:60] = 255
+        change = detector.score_maps(scratched)[0] - detector.score_maps(images[39:])[0]
+        row, column = np.unravel_index(change.argmax(), change.shape)
+        assert 60 <= row < 84
+        assert 12 <= column < 68
+
+
+# Neighbours
+
+
+def naive_patches(maps):
+    fine, coarse = (torch.from_numpy(np.moveaxis(level, -1, 1)) for level in maps)
+    padded = [torch.nn.functional.pad(level, (1, 1, 1, 1), mode="replicate") for level in (fine, coarse)]
+    fine, coarse = (torch.nn.functional.avg_pool2d(level, 3, stride=1) for level in padded)
+    coarse = torch.nn.functional.interpolate(coarse, size=(4, 4), mode="bilinear", align_corners=False)
+    return np.moveaxis(torch.cat([fine, coarse], dim=1).numpy(), 1, -1)
+
+
+def test_neighbours_are_those_of_brute_force():
+    X, new = square_maps(), square_maps(3, seed=1)
+    detector = PatchNeighborsDetector(ArrayMaps(), coreset_size=10_000, n_neighbors=2, random_state=0).fit(X)
+    memory = naive_patches(next_maps(X)).reshape(-1, 6)
+    patches = naive_patches(next_maps(new))
+    distances = np.linalg.norm(patches.reshape(-1, 1, 6) - memory, axis=2)
+    expected = np.sort(distances, axis=1)[:, :2].mean(axis=1).reshape(3, 16).max(axis=1)
+    np.testing.assert_allclose(detector.score_samples(new), -expected, rtol=1e-4)
+
+
+def next_maps(X):
+    parts = [maps for _, maps in ArrayMaps().fit(X).iter_maps(X)]
+    return [np.concatenate(level) for level in zip(*parts, strict=True)]
+
+
+def test_a_coreset_covers_better_than_a_sample():
+    X = square_maps()
+    patches = naive_patches(next_maps(X)).reshape(-1, 6)
+
+    def radius(points):
+        return np.linalg.norm(patches[:, None] - points, axis=2).min(axis=1).max()
+
+    coreset = PatchNeighborsDetector(ArrayMaps(), coreset_size=40, random_state=0).fit(X).coreset_
+    assert coreset.shape == (40, 6)
+    samples = [patches[np.random.default_rng(seed).choice(len(patches), 40, replace=False)] for seed in range(5)]
+    assert radius(coreset) < 0.8 * min(map(radius, samples))
+
+
+def test_the_pool_depends_on_no_batches_and_no_folds():
+    X = square_maps()
+    detector = PatchNeighborsDetector(ArrayMaps(), coreset_size=40, pool_size=100, random_state=0)
+    plain = clone(detector).fit(X)
+    for n_folds in (3, 30):
+        folded = clone(detector)
+        out_of_fold, in_sample = folded.fit_score_out_of_fold(X, np.arange(30) % n_folds)
+        np.testing.assert_allclose(folded.coreset_, plain.coreset_, rtol=1e-5)
+        np.testing.assert_allclose(in_sample, plain.score_samples(X), rtol=1e-4, atol=1e-6)
+        assert out_of_fold.mean() < in_sample.mean()
+
+
+def test_an_image_left_out_is_not_its_own_neighbour():
+    X = square_maps()
+    detector = PatchNeighborsDetector(ArrayMaps(), coreset_size=10_000, random_state=0)
+    out_of_fold, in_sample = detector.fit_score_out_of_fold(X, np.arange(30))
+    np.testing.assert_allclose(in_sample, 0, atol=1e-2)
+    expected = clone(detector).fit(X[1:]).score_samples(X[:1])
+    np.testing.assert_allclose(out_of_fold[:1], expected, rtol=1e-4)
+
+
+def test_neighbours_keep_the_coreset_and_not_the_pool():
+    X = square_maps()
+    detector = PatchNeighborsDetector(ArrayMaps(), coreset_size=40, random_state=0).fit(X)
+    loaded = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(loaded.score_samples(X), detector.score_samples(X))
+    assert len(pickle.dumps(detector)) < 3 * detector.coreset_.nbytes + 2500
+
+
+@pytest.mark.parametrize("params", [{"coreset_size": 0}, {"n_neighbors": 1.5}, {"pool_size": True}])
+def test_neighbours_refuse_bad_counts(params):
+    with pytest.raises(ValueError, match="must be a positive int"):
+        PatchNeighborsDetector(ArrayMaps(), **params).fit(square_maps())
+
+
+def test_neighbours_take_the_middle_levels_by_default(photographs, monkeypatch):
+    features = PatchNeighborsDetector()._make_default_features()
+    assert features.levels == [4, 5, 6]
