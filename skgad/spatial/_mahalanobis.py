@@ -66,9 +66,9 @@ class SpatialMahalanobisDetector(SpatialDetector):
         image with probability `fpr`, were its locations independent. Real features exceed it much more often;
         `FPRThresholdCV` sets a threshold that holds.
     pixel_threshold_ : float
-        After `FPRThresholdCV`, of its ``estimator_`` (or after `calibrate_pixels`): the distance that at most `pixel_fpr` of the pixels of all normal
-        images exceed, each scored by a detector that has not seen it. Its rate is a mean over images, without a
-        finite-sample guarantee: the pixels of an image go together.
+        After `FPRThresholdCV`, of its ``estimator_`` (or after `calibrate_pixels`): the distance that at most
+        `pixel_fpr` of the pixels of all normal images exceed, each scored by a detector that has not seen it. Its
+        rate is a mean over images, without a finite-sample guarantee: the pixels of an image go together.
 
     See Also
     --------
@@ -78,18 +78,19 @@ class SpatialMahalanobisDetector(SpatialDetector):
 
     Notes
     -----
-    Each covariance is shrunk by Ledoit and Wolf's intensity, exact for "local" and "global". For "tied", one small term
-    of the fourth moments is approximated, since the scatter at each location is not kept: on real maps the intensity was
-    0.2 to 4 % off, and distances by at most 0.2 % (`docs/spatial.md`). With `n_components`, what is kept is shrunk by
-    the oracle approximating intensity. Locations of one image are counted as if they were independent.
+    Each covariance is shrunk by Ledoit and Wolf's intensity, exact for "local" and "global". For "tied", one small
+    term of the fourth moments is approximated, since the scatter at each location is not kept: on real maps the
+    intensity was 0.2 to 4 % off, and distances by at most 0.2 % (`docs/spatial.md`). With `n_components`, what is
+    kept is shrunk by the oracle approximating intensity. Locations of one image are counted as if they were
+    independent.
 
     Where normal images do not vary (overexposed backgrounds are common), a location has no scale of its own: if its
     variance is below 1e-4 of the level's mean, a "local" Gaussian takes the covariance that all locations share.
 
-    *Memory* does not grow with the number of images. C channels on H × W locations take about ``8 * C**2 + 24 * H * W *
-    C`` bytes ("tied"), ``8 * H * W * C**2`` ("local") or ``8 * C**2`` ("global"), a few times that while it is worked
-    out, and refused before it is allocated where that would not fit. `FPRThresholdCV` takes as much again for each fold,
-    or, where there is no room or there are more than 32 folds, holds the maps of one fold at a time.
+    *Memory* does not grow with the number of images. C channels on H × W locations take about ``8 * C**2`` bytes plus
+    ``24 * H * W * C`` ("tied"), ``8 * H * W * C**2`` ("local"), or ``8 * C**2`` ("global"), a few times that while it
+    is worked out, and refused before it is allocated where that would not fit. `FPRThresholdCV` takes as much again
+    for each fold, or, where there is no room or there are more than 32 folds, holds the maps of one fold at a time.
 
     A pickle holds the sums that `partial_fit` goes on from, each symmetric matrix once, never the network; as long as
     fewer than 16 images were learnt, their maps.
