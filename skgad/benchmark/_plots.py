@@ -43,9 +43,9 @@ def _draw_levels(axes, summary):
         places = np.array([levels.index(level) for level in own["level"]])
         label = short(backbone) if summary["method"].nunique() == 1 else method
         label = f"{short(backbone)}, {method}" if several and label == method else label
-        sideways = 0.02 * (index - (len(lines) - 1) / 2)
+        sideways = 0.06 * (index - (len(lines) - 1) / 2)
         drawn = axes.errorbar(
-            places + sideways, own["mean"], own["sem"], marker="o", markersize=4, capsize=2, label=label
+            places + sideways, own["mean"], own["sem"], marker="o", markersize=4, elinewidth=0.8, label=label
         )
         if own["published"].notna().any():
             axes.plot(places, own["published"], "--", color=drawn[0].get_color(), alpha=0.6, label=f"{label}, paper")
@@ -56,20 +56,22 @@ def _draw_levels(axes, summary):
 
 
 def _draw_rates(axes, summary):
-    """Achieved against expected false-positive rate."""
-    rates = summary[summary["level"].str.endswith("fpr")]
-    shown = {100 * sigma_to_fpr(int(level.split()[0])) for level in rates["level"]}
+    """Achieved false-positive and true-positive rates by n sigma, and the rates expected."""
+    rates = summary[summary["level"] != "auroc"]
+    sigmas = sorted({int(level.split()[0]) for level in rates["level"]})
     for (backbone, method), own in rates.groupby(["backbone", "method"], sort=False):
-        targets = np.array([100 * sigma_to_fpr(int(level.split()[0])) for level in own["level"]])
-        drawn = axes.plot(targets, own["mean"], marker="o", label=f"{short(backbone)}, {method}")
-        if own["published"].notna().any():
-            axes.plot(targets, own["published"], "--", color=drawn[0].get_color(), alpha=0.6, label="paper")
-    axes.plot(sorted(shown), sorted(shown), color="black", linewidth=0.8, label="as expected")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set(xlabel="expected FPR, %", ylabel="achieved FPR on test images, % (mean over categories)")
+        own, colour = own.set_index("level"), None
+        for what, line in (("fpr", "o-"), ("tpr", "s:")):
+            rows = own.loc[[f"{n} sigma {what}" for n in sigmas]]
+            label = f"{short(backbone)}, {method}, {what.upper()}"
+            colour = axes.plot(sigmas, rows["mean"], line, markersize=4, color=colour, label=label)[0].get_color()
+            if rows["published"].notna().any():
+                axes.plot(sigmas, rows["published"], "x", color=colour, label=f"{label}, paper")
+    axes.plot(sigmas, [100 * sigma_to_fpr(n) for n in sigmas], color="black", linewidth=0.8, label="expected FPR")
+    axes.set_xticks(sigmas)
+    axes.set(xlabel="threshold, n sigma", ylabel="share of the test images, % (mean over categories)")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=7)
 
 
 def _draw_ranking(axes, summary):

@@ -82,9 +82,9 @@ def augment(image, rng, *, category=None):
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.shape[0] != image.shape[1]:
         raise ValueError(f"image must be uint8 of shape (side, side, 3); got {image.dtype} of shape {image.shape}.")
     cv2 = _find_cv2()
-    recipe = find_recipe(category)
+    recipe, image = find_recipe(category), image.copy()
     if rng.random() >= 0.5:
-        return image.copy()
+        return image
     steps = [
         (0.2, _blur),
         (0.3, _change_contrast),
