@@ -1,7 +1,9 @@
 """The protocol against a twin written out by hand; cells that resume; tables, published figures, intervals."""
 
+import re
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,7 +37,7 @@ from skgad.benchmark import (
     run_tables,
 )
 from skgad.benchmark import _store as store_module
-from skgad.benchmark._command import main
+from skgad.benchmark._command import _make_parser, main
 from skgad.benchmark._cost import measured
 from skgad.benchmark._data import MVTEC_AD, find_gaps
 from skgad.benchmark._features import Extractor
@@ -554,3 +556,17 @@ def test_working_points_need_level_seven(category, cache, tmp_path):
             cache=tmp_path / "cache",
             out=tmp_path / "out",
         )
+
+
+def test_page_runs(cells, cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("skgad.benchmark._data.load_elpv", lambda kind: cells)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs" / "benchmark.md").read_text()
+    namespace = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "documentation", "exec"), namespace)  # noqa: S102
+    assert set(measure_aurocs(namespace["run"].cells)["method"]) == {"L2", "SED", "Mahalanobis", "IsolationForest"}
+    assert "Mahalanobis" in capsys.readouterr().out
+    for command in re.findall(r"^python -m skgad.benchmark (.*)$", page, re.MULTILINE):
+        _make_parser().parse_args(command.split())
