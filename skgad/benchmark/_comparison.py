@@ -10,7 +10,7 @@ from ._methods import SUM
 from ._protocol import AUGMENTED
 from ._published import AUGMENTED as SUFFIX
 from ._published import FINE_TUNED, QUOTED, TO_COME, published
-from ._statistics import Bootstrap, average_categories, average_folds, measure_aurocs
+from ._statistics import TIE, Bootstrap, average_categories, average_folds, measure_aurocs
 from ._tables import Table, lay_out_categories, set_beside, short
 
 BACKBONES = ("tf_efficientnet_b4.aa_in1k", "tf_efficientnet_b0.aa_in1k")
@@ -88,7 +88,7 @@ def _rank(summary, bootstrap):
     for place in places:
         _, low, high = bootstrap.mean(place)
         *difference, by_category = bootstrap.difference(place, first)
-        better = ", ".join(name for name, value in by_category.items() if value > 0)
+        better = ", ".join(name for name, value in by_category.items() if value >= TIE)
         rows.append((low, high, *difference, better))
     names = ["low", "high", "to_first", "to_first_low", "to_first_high", "better_than_first_in"]
     ranked = summary.join(pd.DataFrame(rows, columns=names))

@@ -53,12 +53,16 @@ class Extractor:
         As in `DeepFeatureTransformer`; the passes of augmented images stand beside it.
     weights : optional
         As in `DeepFeatureTransformer`.
+    num_workers : int, default=1
+        Threads that read and alter images while the network works.
     verbose : int, default=0
         1 shows a progress bar for each category.
     """
 
-    def __init__(self, backbone, *, cache=True, weights="auto", verbose=0):
-        self._transformer = DeepFeatureTransformer(backbone, cache=cache, weights=weights, verbose=verbose)
+    def __init__(self, backbone, *, cache=True, weights="auto", num_workers=1, verbose=0):
+        self._transformer = DeepFeatureTransformer(
+            backbone, cache=cache, weights=weights, num_workers=num_workers, verbose=verbose
+        )
         self._cache = cache
         self._verbose = verbose
 
@@ -121,12 +125,12 @@ class Passes(NamedTuple):
     seconds: float
     peak_mib: float
 
-    def blocks(self, rows, n_rows=4096):
+    def blocks(self, rows, n_rows=2048):
         """Yield frames of the given training images over all passes, about `n_rows` at a time.
 
         No more of them is held in memory. All passes of the images come, pass by pass.
         """
         together = max(n_rows // len(rows), 1)
         for start in range(0, len(self.files), together):
-            parts = [np.load(file, mmap_mode="r")[rows] for file in self.files[start : start + together]]
+            parts = [np.load(file)[rows] for file in self.files[start : start + together]]
             yield frame(np.concatenate(parts), self.columns)

@@ -7,12 +7,11 @@ import pandas as pd
 from ._markdown import signed_interval, table
 from ._methods import SUM
 from ._protocol import COMPRESSIONS, GAUSSIANS
-from ._statistics import Bootstrap
+from ._statistics import TIE, Bootstrap
 from ._tables import Table, short
 
 _FULL = "Mahalanobis"
 _DEEP = 8  # the level from which on the paper's AUROC declines
-_TIE = 0.05  # points: a smaller difference is none
 
 
 def build_findings(cells, n_draws=2000):
@@ -35,7 +34,7 @@ def build_findings(cells, n_draws=2000):
     rows, by_category = [], []
     for claim, sign, place, other in _list_contrasts(bootstrap.values):
         mean, low, high, values = bootstrap.difference(place, other)
-        against = {name: value for name, value in values.items() if (sign or mean) * value < 0 and abs(value) >= _TIE}
+        against = {name: value for name, value in values.items() if (sign or mean) * value < 0 and abs(value) >= TIE}
         listed = ", ".join(f"{name} {value:+.1f}" for name, value in against.items())
         rows.append((claim, _describe(place), _describe(other), mean, low, high, listed))
         by_category += [(claim, _describe(place), _describe(other), *pair) for pair in values.items()]

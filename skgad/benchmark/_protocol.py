@@ -92,7 +92,8 @@ def evaluate(
     n_passes : int, default=100
         Of augmentation, for the family "augmented".
     n_jobs : int, default=1
-        Processes that compute cells. Each works with one thread, so that results do not depend on it.
+        Processes that compute cells, each with one thread, so that results do not depend on it; and threads that read
+        images.
     cache : True or path, default=True
         Of the extractor.
     weights : optional
@@ -117,7 +118,7 @@ def evaluate(
     total = len(categories) * n_folds * sum(map(len, plan.values()))
     with tqdm(total=total, unit="cell", desc="cells", disable=not verbose) as bar:
         for backbone, families in plan.items():
-            extractor = Extractor(backbone, cache=cache, weights=weights, verbose=verbose)
+            extractor = Extractor(backbone, cache=cache, weights=weights, num_workers=max(n_jobs, 1), verbose=verbose)
             for category in categories:
                 features, passes = extractor.extract(category), None
                 _note_extraction(log, category, features.settings, "plain", features)

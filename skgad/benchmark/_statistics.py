@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from .._gaussian import chi_quantile, sigma_to_fpr
 
 PLACE = ["backbone", "method", "level"]
+TIE = 0.05  # points: a difference that the tables would round to none
 _SHARE = 0.95  # of the intervals
 
 
