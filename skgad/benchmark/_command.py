@@ -106,21 +106,12 @@ def run_tables(
         verbose=verbose,
     )
     resolved = dict(zip(plan, run.settings, strict=True))
-    complete = {one.name for one in categories if one.is_original} == set(MVTEC_AD) and len(categories) == len(MVTEC_AD)
     tables = []
     for name in names:
         own = [resolved[backbone] for backbone in _find_backbones(name, backbones)]
-        cells = [cell for cell in run.cells if cell.backbone in own]
-        if name == "compare":
-            originals = {one.name for one in categories if one.is_original}
-            tables.append(build_comparison(cells, detectors, complete=complete, originals=originals))
-        elif name == "findings":
-            tables.append(build_findings(cells))
-        else:
-            tables.append(build_table(_find_layout(name, n_passes), cells, own, complete=complete))
-    notes = _make_notes(categories, n_folds, n_passes, complete)
+        tables.append(_build(name, run.cells, own, categories, detectors, n_passes))
     for table in tables:
-        write_table(out, table, notes)
+        write_table(out, table, _make_notes(categories, n_folds, n_passes))
     arguments = {"tables": names, "plan": plan, "folds": n_folds, "passes": n_passes, "random_state": random_state}
     write_settings(out, run, categories, {**arguments, "detectors": list(detectors)})
     rankings = [lay_out_costs(table, run) for table in tables if table.name == "compare"]
@@ -128,6 +119,23 @@ def run_tables(
     if verbose:
         _show(tables, costs)
     return tables
+
+
+def _build(name, cells, backbones, categories, detectors, n_passes):
+    """Return a table by its name on the command line."""
+    cells = [cell for cell in cells if cell.backbone in backbones]
+    if name == "findings":
+        return build_findings(cells)
+    complete = _are_complete(categories)
+    if name == "compare":
+        originals = {one.name for one in categories if one.is_original}
+        return build_comparison(cells, detectors, complete=complete, originals=originals)
+    return build_table(_find_layout(name, n_passes), cells, backbones, complete=complete)
+
+
+def _are_complete(categories):
+    """Return whether these are the fifteen of MVTec AD."""
+    return {one.name for one in categories if one.is_original} == set(MVTEC_AD) and len(categories) == len(MVTEC_AD)
 
 
 def _make_parser():
@@ -218,14 +226,14 @@ def _make_plan(names, backbones, detectors, n_passes):
     return plan
 
 
-def _make_notes(categories, n_folds, n_passes, complete):
+def _make_notes(categories, n_folds, n_passes):
     names = ", ".join(one.name for one in categories)
     notes = [
         f"{len(categories)} categories ({names}); {n_folds} folds, each fitted on its {n_folds - 1} parts of the "
         "training images and judged by the whole test set; AUROC is averaged over the folds of a category first, then "
         f"mean and SEM are taken over the categories. Augmentation, where it is named: {n_passes} passes.",
     ]
-    if not complete:
+    if not _are_complete(categories):
         notes.append(f"No published means stand beside these: {find_gaps(categories)}.")
     return notes
 
