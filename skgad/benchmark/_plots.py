@@ -71,7 +71,7 @@ def _draw_rates(axes, summary):
     axes.set_xticks(sigmas)
     axes.set(xlabel="threshold, n sigma", ylabel="share of the test images, % (mean over categories)")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _draw_ranking(axes, summary):

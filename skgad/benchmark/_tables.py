@@ -161,8 +161,11 @@ def lay_out_categories(categories):
     wide = categories.pivot_table(
         index="category", columns=["backbone", "method"], values="value", sort=False, observed=True
     )
-    backbones = wide.columns.get_level_values("backbone").unique()
-    headings = [f"{short(backbone)} {method}" if len(backbones) > 1 else method for backbone, method in wide.columns]
+    n_backbones, n_methods = (wide.columns.get_level_values(name).nunique() for name in ("backbone", "method"))
+    headings = [
+        " ".join([short(backbone)] * (n_backbones > 1 or n_methods == 1) + [method] * (n_methods > 1))
+        for backbone, method in wide.columns
+    ]
     rows = [[name, *map(number, values)] for name, values in zip(wide.index, wide.to_numpy(), strict=True)]
     rows.append(["**mean**", *map(number, wide.mean())])
     rows.append(["**SEM**", *map(number, wide.sem())])
