@@ -27,6 +27,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "**/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
+toc_object_entries_show_parents = "hide"
 default_role = "obj"  # `NPCA` in a docstring is a link, `X` is not
 
 # Markdown: dollars around formulas, fences of colons, and a link target for each heading.
@@ -62,11 +63,13 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"skgad {release}"
 html_static_path = ["_static"]
 html_css_files = ["skgad.css"]
+html_sidebars = {"**": ["contents.html"]}
 html_show_sourcelink = False
 html_show_copyright = False
 html_theme_options = {
     "show_prev_next": False,
     "show_toc_level": 2,
+    "navbar_center": [],
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": [],

@@ -86,7 +86,7 @@ pieces = [new_clean[0], *damaged[:3]]
 maps = [shrink(one) for one in inspector.score_maps(pieces)]
 threshold = inspector.estimator_.pixel_threshold_
 
-figure = plt.figure(figsize=(10.5, 3.9), layout="constrained")
+figure = plt.figure(figsize=(10.5, 3.6), layout="constrained")
 left, right = figure.subfigures(1, 2, width_ratios=[2, 1.2])
 axes = left.subplots(2, 4)
 for column, (piece, one, title) in enumerate(zip(pieces, maps, ["clean", *kinds[:3]], strict=True)):
@@ -96,21 +96,24 @@ for column, (piece, one, title) in enumerate(zip(pieces, maps, ["clean", *kinds[
     axes[1, column].contour(one, [threshold], colors="white", linewidths=0.8)
 for axis in axes.flat:
     axis.axis("off")
-left.colorbar(heat, ax=axes[1], label="distance", shrink=0.9)
+left.colorbar(heat, ax=axes, label="distance", shrink=0.8)
 
 distances = {"clean, not learnt": -inspector.score_samples(new_clean), "damaged": -inspector.score_samples(damaged)}
-bins = np.linspace(*np.percentile(np.concatenate(list(distances.values())), [0, 100]), 30)
+bins = np.geomspace(*np.percentile(np.concatenate(list(distances.values())), [0, 100]), 30)
 axis = right.subplots()
 for title, values in distances.items():
     axis.hist(values, bins=bins, alpha=0.7, label=title)
 axis.axvline(-inspector.offset_, color="black", linestyle="--", label="threshold for 5 %")
+axis.set_xscale("log")
+axis.set_xticks([20, 30, 50, 80], ["20", "30", "50", "80"], minor=False)
+axis.xaxis.set_minor_formatter("")
 axis.set_xlabel("distance of the image")
 axis.set_ylabel("pieces of cloth")
 axis.legend()
 
 output = Path("output")
 output.mkdir(exist_ok=True)
-figure.savefig(output / "heat_maps.png", dpi=80)
+figure.savefig(output / "heat_maps.png", dpi=80, pil_kwargs={"optimize": True})
 plt.show()
 
 # %%

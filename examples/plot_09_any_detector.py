@@ -54,8 +54,8 @@ detectors = {
 # PyOD, if it is installed
 # ------------------------
 # PyOD's ``decision_function`` is *higher for more abnormal* rows, and its ``predict`` gives 1 for outliers and 0 for
-# the others. A small class turns the sign; without it, `FPRThresholdCV` would set its threshold on the wrong side. With PyOD 3.6.7, KNN came to an AUROC of 0.915 and ECOD to 0.654 on these cells, with 3.4 and
-# 4.2 % false alarms.
+# the others. A small class turns the sign; without it, `FPRThresholdCV` would set its threshold on the wrong side.
+# With PyOD 3.6.7, KNN came to an AUROC of 0.915 and ECOD to 0.654 on these cells, with 3.4 and 4.2 % false alarms.
 
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 

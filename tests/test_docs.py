@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from numpydoc.validate import validate
 
+from skgad import NPCA
+from skgad._base import StampedEstimator
+
 ROOT = Path(__file__).parents[1]
 
 # Not asked for: extended summaries, See Also, and descriptions where a type says all (ES01, SA01, SA04, PR07, RT03).
@@ -69,3 +72,16 @@ def test_docstring_agrees_with_the_signature(name):
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in [*ERRORS, "skgad.deep.CacheInfo"]])
 def test_public_names_have_an_example(name):
     assert "EX01" not in [code for code, _ in validate(name)["errors"]]
+
+
+def test_a_diagram_links_to_the_page_that_a_site_names(monkeypatch):
+    assert NPCA()._get_doc_link() == ""
+    monkeypatch.setattr(StampedEstimator, "_doc_link_template", "https://here/{estimator_module}.{estimator_name}.html")
+    assert "https://here/skgad.NPCA.html" in NPCA()._repr_html_()
+
+
+def test_pixels_of_the_solar_cells_are_not_in_the_gallery():
+    for path in (ROOT / "examples").glob("plot_*.py"):
+        code = path.read_text()
+        if "load_elpv" in code and "imshow(Image.open" in code:  # the picture goes to a file, and is closed
+            assert code.count("plt.close(figure)") == code.count("savefig") == 1
