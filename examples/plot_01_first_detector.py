@@ -81,13 +81,29 @@ for title, model, X in [
     print(f"{title:44s}  {alarms[y_test == 1].mean():7.1%}  {alarms[y_test == -1].mean():13.1%}")
 
 # %%
-# The six most anomalous cells
-# ----------------------------
+# Distances of new cells
+# ----------------------
 
 import matplotlib.pyplot as plt
-from PIL import Image
 
 scores = all_levels.decision_function(test_features)
+figure, axes = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
+bins = np.linspace(*np.quantile(-scores, [0, 0.98]), 40)
+for label, title in [(1, "normal"), (-1, "defective")]:
+    axes.hist((-scores[y_test == label]).clip(max=bins[-1]), bins, alpha=0.7, label=title)
+axes.axvline(0, color="black", linestyle="--", label="threshold")
+axes.set_xlabel("distance beyond the threshold, summed over the levels")
+axes.set_ylabel("cells")
+axes.legend()
+plt.show()
+
+# %%
+# The six most anomalous cells
+# ----------------------------
+# They go to a file of your own, and are not shown on this page: photographs of ELPV are for non-commercial use only.
+
+from PIL import Image
+
 figure, axes = plt.subplots(2, 3, figsize=(7.5, 5.6), layout="constrained")
 for axis, index in zip(axes.flat, np.argsort(scores), strict=False):
     axis.imshow(Image.open(test[index]), cmap="gray")
@@ -100,4 +116,5 @@ figure.suptitle("The six most anomalous cells (distance, summed over levels)")
 output = Path("output")
 output.mkdir(exist_ok=True)
 figure.savefig(output / "most_anomalous_cells.png", dpi=100)
+plt.close(figure)
 print(f"\nPicture: {output / 'most_anomalous_cells.png'}")

@@ -14,6 +14,11 @@ from .exceptions import VersionWarning
 class StampedEstimator(BaseEstimator):
     """A `sklearn.base.BaseEstimator` whose pickles and skops files carry the version of skgad."""
 
+    # Where the diagram of an estimator, in a notebook, links to. Empty: there is no published reference to link to, and
+    # scikit-learn's has no page for these classes. docs/conf.py sets it for the examples; a site of your own can.
+    _doc_link_module = "skgad"
+    _doc_link_template = ""
+
     def __getstate__(self):
         return {**super().__getstate__(), "_skgad_version": __version__}
 

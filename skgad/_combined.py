@@ -78,11 +78,31 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
         self.verbose = verbose
 
     def get_params(self, deep=True):
-        """Return the parameters, and with `deep` those of the detectors."""
+        """Return the parameters.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether those of the detectors too.
+
+        Returns
+        -------
+        dict
+        """
         return self._get_params("detectors", deep=deep)
 
     def set_params(self, **params):
-        """Set parameters, detectors by their names, or parameters of theirs."""
+        """Set parameters, detectors by their names, or parameters of theirs.
+
+        Parameters
+        ----------
+        **params : dict
+            ``cv=10``, ``name=detector`` or ``name__parameter=value``.
+
+        Returns
+        -------
+        self
+        """
         self._set_params("detectors", **params)
         return self
 
@@ -146,7 +166,16 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
         return self._fit(X, len(fold), None if len(numbers) == len(fold) else parts)
 
     def score_samples(self, X):
-        """Return the mean of the standardised scores: higher is more normal. Shape (n_samples,)."""
+        """Return the mean of the standardised scores: higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like, frame or sequence of length n_samples
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
         check_is_fitted(self)
         return self._combine([read_scores(one, X) for one in self.detectors_])
 

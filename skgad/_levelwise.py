@@ -31,7 +31,7 @@ class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, StampedEstimato
         For each level the fitted clone.
     n_features_in_ : int
         Number of columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where all are strings.
 
     See Also
@@ -80,7 +80,22 @@ class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, StampedEstimato
         return self
 
     def transform(self, X):
-        """Return each level transformed by its clone, side by side, in the container of `X`."""
+        """Return each level transformed by its clone, side by side.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array or frame of shape (n_samples, n_outputs)
+            In the container of `X`.
+
+        Raises
+        ------
+        ValueError
+            If a clone gives sparse matrices.
+        """
         check_is_fitted(self)
         values, groups = read_columns(self, X, reset=False)
         parts = [
@@ -91,7 +106,17 @@ class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, StampedEstimato
         return frame_like(np.hstack(parts), self.get_feature_names_out, X)
 
     def get_feature_names_out(self, input_features=None):
-        """Return the names of the output columns: ``level7__pca3``."""
+        """Return the names of the output columns: ``level7__pca3``.
+
+        Parameters
+        ----------
+        input_features : ignored
+            Here for scikit-learn's convention.
+
+        Returns
+        -------
+        ndarray of str
+        """
         check_is_fitted(self)
         names = getattr(self, "feature_names_in_", None)
         result = []
@@ -125,7 +150,7 @@ class LevelwiseDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator
         `FPRThresholdCV`.
     n_features_in_ : int
         Number of columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where all are strings.
 
     See Also
@@ -178,7 +203,16 @@ class LevelwiseDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator
         return self
 
     def score_samples(self, X):
-        """Return the sum of the detectors' scores: higher is more normal. Shape (n_samples,)."""
+        """Return the sum of the detectors' scores: higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
         check_is_fitted(self)
         values, groups = read_columns(self, X, reset=False)
         return sum(

@@ -53,7 +53,7 @@ class MahalanobisDetector(StreamingMixin, ScoredOutlierMixin, TransformerMixin, 
         ``decision_function = score_samples - offset_``: minus the sum of the levels' chi-square quantiles.
     n_features_in_ : int
         Number of columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where all are strings.
 
     See Also
@@ -136,7 +136,7 @@ class MahalanobisDetector(StreamingMixin, ScoredOutlierMixin, TransformerMixin, 
         Returns
         -------
         frame of shape (n_samples, n_levels)
-            pandas, or polars where `X` is. Distances, unsquared. The column's name says what they follow on Gaussian
+            Of pandas, or polars where `X` is. Distances, unsquared. The column's name says what they follow on Gaussian
             data: ``level7__chi112``, the chi law with 112 degrees of freedom; ``level7__npca_chi112`` behind `NPCA`;
             ``level7__dist112``, no such claim ("diagonal", "identity"); ``chi112`` for columns without a level.
         """
@@ -144,12 +144,31 @@ class MahalanobisDetector(StreamingMixin, ScoredOutlierMixin, TransformerMixin, 
         return frame(self._distances(X), self.get_feature_names_out(), like=X)
 
     def score_samples(self, X):
-        """Return minus the sum of the distances: higher is more normal. Shape (n_samples,)."""
+        """Return minus the sum of the distances: higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
         check_is_fitted(self)
         return -self._distances(X).sum(axis=1)
 
     def get_feature_names_out(self, input_features=None):
-        """Return the names of the columns that ``transform`` makes."""
+        """Return the names of the columns that ``transform`` makes.
+
+        Parameters
+        ----------
+        input_features : ignored
+            Here for scikit-learn's convention.
+
+        Returns
+        -------
+        ndarray of str
+        """
         check_is_fitted(self)
         return np.asarray(self._distance_names, dtype=object)
 

@@ -52,7 +52,7 @@ class NPCA(TransformerMixin, StampedEstimator):
         The number of normal rows that were learnt.
     n_features_in_ : int
         Number of columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where all are strings.
 
     See Also
@@ -162,7 +162,7 @@ class NPCA(TransformerMixin, StampedEstimator):
 
         Returns
         -------
-        array or frame of shape (n_samples, sum of n_components_)
+        array or frame of shape (n_samples, sum of `n_components_`)
             In the container of `X`; columns ``level7__npca0``, ..., by decreasing variance within the level.
         """
         check_is_fitted(self)
@@ -174,7 +174,17 @@ class NPCA(TransformerMixin, StampedEstimator):
         return frame_like(np.hstack(projected).astype(values.dtype, copy=False), self.get_feature_names_out(), X)
 
     def get_feature_names_out(self, input_features=None):
-        """Return the names of the output columns: ``level7__npca0``, or ``npca0`` without levels."""
+        """Return the names of the output columns: ``level7__npca0``, or ``npca0`` without levels.
+
+        Parameters
+        ----------
+        input_features : ignored
+            Here for scikit-learn's convention.
+
+        Returns
+        -------
+        ndarray of str
+        """
         check_is_fitted(self)
         return self._names_out
 

@@ -132,7 +132,7 @@ class StreamingMixin:
 
         Parameters
         ----------
-        X : array-like or frame of shape (n_samples_seen_, n_features)
+        X : array-like or frame of shape (`n_samples_seen_`, n_features)
             All rows that were learnt, in any order.
         y : array-like of shape (n_samples,), default=None
             As in `fit`: rows at -1 were not learnt, and get their plain score.

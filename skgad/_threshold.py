@@ -42,7 +42,7 @@ class FPRThreshold(ScoredOutlierMixin, StampedEstimator):
         The degrees of freedom of each column.
     n_features_in_ : int
         Number of columns, that is levels, seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where all are strings.
 
     Warns
@@ -117,7 +117,17 @@ class FPRThreshold(ScoredOutlierMixin, StampedEstimator):
         return self
 
     def score_samples(self, X):
-        """Return minus the sum of each row's distances: higher is more normal. Shape (n_samples,)."""
+        """Return minus the sum of each row's distances: higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_levels)
+            Distances.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
         check_is_fitted(self)
         return -self._validate_distances(X, reset=False).sum(axis=1)
 

@@ -95,7 +95,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         "loo", for fewer than five folds, and where a fit without two folds fails (which is warned of).
     n_features_in_ : int
         Number of columns seen in ``fit``, where `estimator` says so.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where `estimator` keeps them.
 
     Warns
@@ -249,7 +249,21 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         return self
 
     def score_samples(self, X):
-        """Return the scores of the detector fitted on all normal images: higher is more normal. Shape (n_samples,)."""
+        """Return the scores of the detector fitted on all normal images: higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like, frame or sequence of length n_samples
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+
+        Raises
+        ------
+        ValueError
+            If a score is NaN.
+        """
         check_is_fitted(self)
         scores = np.asarray(read_scores(self.estimator_, X), dtype=np.float64)
         if np.isnan(scores).any():
@@ -272,18 +286,41 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
 
     @available_if(_has("score_maps"))
     def score_maps(self, X):
-        """Return the anomaly maps of the detector fitted on all normal images, where it makes maps."""
+        """Return the anomaly maps of the detector fitted on all normal images, where it makes maps.
+
+        Parameters
+        ----------
+        X : sequence of images
+
+        Returns
+        -------
+        ndarray of float32 of shape (n_samples, image_size, image_size)
+        """
         check_is_fitted(self)
         return self.estimator_.score_maps(X)
 
     @available_if(_has("predict_masks"))
     def predict_masks(self, X):
-        """Return which pixels are anomalous by the detector fitted on all normal images, where it makes maps."""
+        """Return which pixels are anomalous by the detector fitted on all normal images, where it makes maps.
+
+        Parameters
+        ----------
+        X : sequence of images
+
+        Returns
+        -------
+        ndarray of bool of shape (n_samples, image_size, image_size)
+        """
         check_is_fitted(self)
         return self.estimator_.predict_masks(X)
 
     def summary(self):
-        """Return in plain language what was calibrated, on what, and what can be said about the rate."""
+        """Return in plain language what was calibrated, on what, and what can be said about the rate.
+
+        Returns
+        -------
+        str
+        """
         check_is_fitted(self)
         n_images, n_groups = len(self.out_of_fold_scores_), self.n_groups_
         basis = f"{n_images} normal images"

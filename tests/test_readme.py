@@ -1,4 +1,4 @@
-"""The code of the README and the guide runs, and the set-up commands name what is there."""
+"""The code of the README and the pages runs, and the set-up commands name what is there."""
 
 import re
 import tomllib
@@ -65,3 +65,13 @@ def test_extractor_page_runs(few_cells, capsys):
     namespace = run((ROOT / "docs" / "extractor.md").read_text())
     assert len(namespace["features"]) == 20
     assert "CacheInfo" in capsys.readouterr().out
+
+
+def test_page_on_extensions_runs(few_cells, capsys):
+    run((ROOT / "docs" / "extending.md").read_text())
+    assert "[ 1 -1]" in capsys.readouterr().out
+
+
+def test_the_picture_of_the_readme_is_there():
+    for path in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / path).is_file()

@@ -120,7 +120,16 @@ class Backbone:
         return self._module
 
     def attach(self, module):
-        """Return a handle on the same network with its module, which a pickle left behind."""
+        """Return a handle on the same network with its module, which a pickle left behind.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+
+        Returns
+        -------
+        Backbone
+        """
         handle = type(self).__new__(type(self))
         vars(handle).update(vars(self), _module=module)
         return handle

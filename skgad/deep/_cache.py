@@ -31,10 +31,22 @@ CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value INTEGER NOT NU
 
 
 class CacheInfo(NamedTuple):
-    """What a cache holds."""
+    """What a cache holds.
 
-    path: Path  # of its file
-    n_images: int  # entries: one an image and setting
+    Parameters
+    ----------
+    path : Path
+        Of its file.
+    n_images : int
+        Entries: one an image and setting.
+    n_bytes : int
+        How much they take.
+    limit_bytes : int
+        Above it, the entries that were stored first go.
+    """
+
+    path: Path
+    n_images: int
     n_bytes: int
     limit_bytes: int
 
@@ -56,6 +68,14 @@ def cache_info(cache=True):
     ------
     CacheError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skgad.deep import cache_info
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cache_info(folder).n_images
+    0
     """
     folder = _find_folder(cache)
     if not _find_file(folder).is_file():
@@ -76,6 +96,20 @@ def clear_cache(cache=True):
     ------
     CacheError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from skgad import DeepFeatureTransformer
+    >>> from skgad.deep import cache_info, clear_cache
+    >>> images = np.zeros((1, 32, 32), dtype=np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = DeepFeatureTransformer("tf_efficientnet_lite0", image_size=32, cache=folder).fit_transform(images)
+    ...     before = cache_info(folder).n_images
+    ...     clear_cache(folder)
+    ...     (before, cache_info(folder).n_images)
+    (1, 0)
     """
     folder = _find_folder(cache)
     if _find_file(folder).is_file():
@@ -99,6 +133,15 @@ def limit_cache(n_bytes, cache=True):
         If `n_bytes` is no positive int.
     CacheError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skgad.deep import cache_info, limit_cache
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     limit_cache(2**30, folder)
+    ...     cache_info(folder).limit_bytes
+    1073741824
     """
     if not isinstance(n_bytes, (int, np.integer)) or isinstance(n_bytes, bool) or n_bytes < 1:
         raise ValueError(f"n_bytes must be a positive int; got {n_bytes!r}.")

@@ -306,7 +306,17 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         _report(errors, len(rows), "they have no maps")
 
     def get_feature_names_out(self, input_features=None):
-        """Return the names of the columns: ``level7__0000``, ..."""
+        """Return the names of the columns: ``level7__0000``, ...
+
+        Parameters
+        ----------
+        input_features : ignored
+            Here for scikit-learn's convention.
+
+        Returns
+        -------
+        ndarray of str
+        """
         return self._resolve(warn=False).names.copy()
 
     def __getstate__(self):

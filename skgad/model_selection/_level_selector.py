@@ -28,7 +28,7 @@ class LevelSelector(TransformerMixin, StampedEstimator):
         The names of the levels kept.
     n_features_in_ : int
         Number of columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names.
 
     Examples
@@ -73,13 +73,33 @@ class LevelSelector(TransformerMixin, StampedEstimator):
         return self
 
     def transform(self, X):
-        """Return the columns of the levels kept, in the container of `X`."""
+        """Return the columns of the levels kept.
+
+        Parameters
+        ----------
+        X : frame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        frame of shape (n_samples, n_kept)
+            In the container of `X`.
+        """
         check_is_fitted(self)
         values, _ = read_columns(self, X, reset=False)
         return frame_like(values[:, self._columns], self.get_feature_names_out(), X)
 
     def get_feature_names_out(self, input_features=None):
-        """Return the names of the columns kept; ``x3`` where the columns have no names."""
+        """Return the names of the columns kept; ``x3`` where the columns have no names.
+
+        Parameters
+        ----------
+        input_features : ignored
+            Here for scikit-learn's convention.
+
+        Returns
+        -------
+        ndarray of str
+        """
         check_is_fitted(self)
         names = getattr(self, "feature_names_in_", None)
         if names is None:

@@ -14,6 +14,20 @@ from .._labels import check_labels
 def auroc_score(estimator, X, y):
     """Return the area under the ROC curve: the probability that an anomalous image scores below a normal one.
 
+    Parameters
+    ----------
+    estimator : fitted outlier detector
+        Higher scores are more normal.
+    X : array-like, frame or sequence of length n_samples
+        What it takes.
+    y : array-like of shape (n_samples,)
+        +1 (normal) and -1 (anomalous), both kinds.
+
+    Returns
+    -------
+    float
+        1 for a perfect ranking, about 0.5 for a random one.
+
     Examples
     --------
     >>> import numpy as np
@@ -31,6 +45,29 @@ def average_precision_score(estimator, X, y):
     """Return the average precision of the anomalies, with the lowest scores ranked first.
 
     Its level depends on the share of anomalies: a random ranking gets just that share.
+
+    Parameters
+    ----------
+    estimator : fitted outlier detector
+        Higher scores are more normal.
+    X : array-like, frame or sequence of length n_samples
+        What it takes.
+    y : array-like of shape (n_samples,)
+        +1 (normal) and -1 (anomalous), both kinds.
+
+    Returns
+    -------
+    float
+        At most 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad import MahalanobisDetector
+    >>> from skgad.model_selection import average_precision_score
+    >>> X, y = np.array([[0.0], [1.0], [0.4], [9.0]]), [1, 1, 1, -1]
+    >>> average_precision_score(MahalanobisDetector().fit(X, y), X, y)
+    1.0
     """
     anomalous, distances = _read(estimator, X, y)
     return float(metrics.average_precision_score(anomalous, distances))
@@ -42,10 +79,27 @@ def neg_fpr_at_tpr_score(estimator, X, y, *, tpr=0.95):
     Parameters
     ----------
     estimator : fitted outlier detector
-    X : its input
-    y : array-like of +1 and -1
+        Higher scores are more normal.
+    X : array-like, frame or sequence of length n_samples
+        What it takes.
+    y : array-like of shape (n_samples,)
+        +1 (normal) and -1 (anomalous), both kinds.
     tpr : float in (0, 1], default=0.95
         The share of the anomalies that must be found. ``functools.partial`` fixes another one for ``scoring=``.
+
+    Returns
+    -------
+    float
+        From -1 to 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad import MahalanobisDetector
+    >>> from skgad.model_selection import neg_fpr_at_tpr_score
+    >>> X, y = np.array([[0.0], [1.0], [0.4], [0.9]]), [1, 1, 1, -1]
+    >>> round(neg_fpr_at_tpr_score(MahalanobisDetector().fit(X, y), X, y), 2)
+    -0.67
     """
     _check_share("tpr", tpr)
     anomalous, distances = _read(estimator, X, y)
@@ -60,10 +114,27 @@ def partial_auroc_score(estimator, X, y, *, max_fpr=0.1):
     Parameters
     ----------
     estimator : fitted outlier detector
-    X : its input
-    y : array-like of +1 and -1
+        Higher scores are more normal.
+    X : array-like, frame or sequence of length n_samples
+        What it takes.
+    y : array-like of shape (n_samples,)
+        +1 (normal) and -1 (anomalous), both kinds.
     max_fpr : float in (0, 1], default=0.1
         Where to stop. McClish's standardisation, as in scikit-learn.
+
+    Returns
+    -------
+    float
+        1 for a perfect ranking, about 0.5 for a random one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad import MahalanobisDetector
+    >>> from skgad.model_selection import partial_auroc_score
+    >>> X, y = np.array([[0.0], [1.0], [0.4], [9.0]]), [1, 1, 1, -1]
+    >>> partial_auroc_score(MahalanobisDetector().fit(X, y), X, y)
+    1.0
     """
     _check_share("max_fpr", max_fpr)
     anomalous, distances = _read(estimator, X, y)

@@ -46,6 +46,16 @@ class NormalTrainSplit:
             +1 (normal) and -1 (anomalous); anything else is refused.
         groups : array-like of shape (n_samples,), default=None
             Passed on to `cv`.
+
+        Yields
+        ------
+        train, test : ndarray of int
+            Positions.
+
+        Raises
+        ------
+        ValueError
+            If a label is neither +1 nor -1, `y` is of another length, or a fold has no normal image to train on.
         """
         y = check_labels(y)
         if len(y) != _num_samples(X):
@@ -57,11 +67,25 @@ class NormalTrainSplit:
             yield normal, test
 
     def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of folds."""
+        """Return the number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : as of `split`, default=None
+
+        Returns
+        -------
+        int
+        """
         return self._splitter(y).get_n_splits(X, y, groups)
 
     def get_metadata_routing(self):
-        """Return where metadata, such as groups, goes: to `cv`."""
+        """Return where metadata, such as groups, goes: to `cv`.
+
+        Returns
+        -------
+        sklearn.utils.metadata_routing.MetadataRouter
+        """
         mapping = MethodMapping().add(caller="split", callee="split")
         return MetadataRouter(owner=type(self).__name__).add(cv=self._splitter(None), method_mapping=mapping)
 
