@@ -10,7 +10,7 @@ from ._base import StampedEstimator
 from ._columns import all_or_nothing, check_has_scores, read_scores
 from ._gaussian import check_fpr
 from ._labels import normal_rows
-from ._out_of_fold import find_splitter, fit_and_score, read_positions
+from ._out_of_fold import find_splitter, fit_and_score, is_frozen, read_positions
 from ._outliers import ScoredOutlierMixin
 
 
@@ -124,13 +124,15 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
         Raises
         ------
         ValueError
-            If a parameter is out of range, there are fewer normal images than folds, or a detector gives all of them
-            the same score, or one that is not finite.
+            If a parameter is out of range, a detector is frozen, there are fewer normal images than folds, or a
+            detector gives all of them the same score, or one that is not finite.
         TypeError
             If a detector has neither ``score_samples`` nor ``decision_function``.
         """
         X = indexable(X)[0]
-        n_samples = _count(X)
+        n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+        if n_samples == 0:
+            raise ValueError("X is empty: n_samples = 0, a minimum of 1 is required.")
         rows = normal_rows(y, n_samples)
         if rows is not None and len(rows) < n_samples:
             X, n_samples = _safe_indexing(X, rows), len(rows)
@@ -180,7 +182,7 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
     def _fit(self, X, n_samples, folds):
         """Set all that a fit sets; return the combined scores, out of fold and in sample."""
         names, detectors = self._check_parameters()
-        how = {"n_jobs": self.n_jobs, "verbose": self.verbose}
+        how = {"n_jobs": self.n_jobs, "verbose": self.verbose, "check_drift": False}
         fits = [fit_and_score(one, X, n_samples, folds, None, **how)[:3] for one in detectors]
         fitted, out_of_fold, in_sample = zip(*fits, strict=True)
         scale = np.std(out_of_fold, axis=1)
@@ -214,6 +216,11 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
         self._validate_names(names)
         for name, one in pairs:
             check_has_scores(f"detector {name!r}", one)
+            if is_frozen(one):
+                raise ValueError(
+                    f"Detector {name!r} is frozen: its scores of these images would pass for those of new ones. Pass "
+                    "it without FrozenEstimator; it is fitted here."
+                )
         return names, detectors
 
     def __sklearn_tags__(self):
@@ -222,7 +229,3 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
         if first:
             tags.input_tags = get_tags(first[0]).input_tags
         return tags
-
-
-def _count(X):
-    return X.shape[0] if hasattr(X, "shape") else len(X)

@@ -117,7 +117,7 @@ def read_positions(part):
     return part.astype(np.intp)
 
 
-def fit_and_score(estimator, X, n_samples, folds, groups, *, n_jobs, verbose):
+def fit_and_score(estimator, X, n_samples, folds, groups, *, n_jobs, verbose, check_drift=True):
     """Fit a detector on all images, and score each by one that has not seen its fold.
 
     Parameters
@@ -132,6 +132,8 @@ def fit_and_score(estimator, X, n_samples, folds, groups, *, n_jobs, verbose):
         No group may fall on both sides of a fold.
     n_jobs, verbose : int or None, int
         Of joblib.
+    check_drift : bool, default=True
+        Whether to spend a further fit on `drift`.
 
     Returns
     -------
@@ -152,7 +154,8 @@ def fit_and_score(estimator, X, n_samples, folds, groups, *, n_jobs, verbose):
         singles = list(LeaveOneOut().split(X)) if folds is None else folds
         scores = _refit(estimator, X, singles, n_jobs, verbose), in_sample
     out_of_fold, in_sample = (check_scores(estimator, one, n_samples) for one in scores)
-    drift = _measure_drift(clone(estimator), X, folds, out_of_fold) if refit and folds is not None else np.nan
+    checks = check_drift and refit and folds is not None
+    drift = _measure_drift(clone(estimator), X, folds, out_of_fold) if checks else np.nan
     return fitted, out_of_fold, in_sample, drift
 
 

@@ -90,7 +90,8 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     drifted_fpr_ : float
         The rate to be expected if the scores of new images change from the models of the folds to the final one as they
         do when a further fold is added: a rough check of the fit's stability, by one more fit. NaN where nothing is
-        refitted (a frozen detector, one that leaves folds out by itself as a lone `MahalanobisDetector` does), for
+        refitted (a frozen detector, one that leaves folds out by itself as a lone `MahalanobisDetector`, a
+        `CombinedDetector` and the detectors of `skgad.spatial` do), for
         "loo", for fewer than five folds, and where a fit without two folds fails (which is warned of).
     n_features_in_ : int
         Number of columns seen in ``fit``, where `estimator` says so.

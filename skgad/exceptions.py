@@ -33,7 +33,7 @@ class CacheError(SkgadError, OSError):
 
 
 class DependencyError(SkgadError, ImportError):
-    """A package that is needed to run a network is not installed."""
+    """A package that is needed, to run a network or to draw, is not installed."""
 
 
 class ImageError(SkgadError, ValueError):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.svm import OneClassSVM
@@ -98,6 +99,14 @@ def test_parts_are_searched_and_dropped_by_name(X):
 def test_bad_parts_are_refused(X, detectors, error, message):
     with pytest.raises(error, match=message):
         CombinedDetector(detectors).fit(X)
+
+
+def test_a_frozen_part_is_refused_and_left_alone(X):
+    fitted = MahalanobisDetector().fit(X)
+    scores = fitted.score_samples(X)
+    with pytest.raises(ValueError, match="'a' is frozen"):
+        CombinedDetector([("a", FrozenEstimator(fitted)), ("b", OneClassSVM())]).fit(X[:20])
+    np.testing.assert_array_equal(fitted.score_samples(X), scores)
 
 
 def test_a_part_that_tells_nothing_is_refused(X):

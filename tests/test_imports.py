@@ -7,8 +7,8 @@ import skgad
 def test_import_is_light():
     code = """
 import sys
-import skgad, skgad.datasets, skgad.deep, skgad.spatial
-sys.exit(", ".join({"torch", "timm", "matplotlib", "skimage", "polars"} & sys.modules.keys()) or None)
+import skgad, skgad.benchmark, skgad.datasets, skgad.deep, skgad.plotting, skgad.spatial
+sys.exit(", ".join({"torch", "timm", "matplotlib", "skimage", "polars", "cv2"} & sys.modules.keys()) or None)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,6 +1,8 @@
 """Gaussians in space against scikit-learn and brute force; maps against torch; neighbours against a naive twin."""
 
+import copy
 import pickle
+import tracemalloc
 import types
 
 import joblib
@@ -12,13 +14,14 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.covariance import OAS, LedoitWolf
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold
+from threadpoolctl import threadpool_info
 
 from skgad import NPCA, DeepFeatureTransformer, FPRThresholdCV
 from skgad.deep import Backbone, _network
-from skgad.exceptions import BackboneError, ImageError, ImageWarning
+from skgad.exceptions import BackboneError, ImageError, ImageWarning, WeightsError
 from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector
 from skgad.spatial._maps import LargestPixels, aggregate, upsample
-from skgad.spatial._sums import PlaceSums, estimate
+from skgad.spatial._sums import PlaceSums, count_bytes, estimate
 
 from .conftest import LITE0
 
@@ -42,6 +45,16 @@ class ArrayMaps(BaseEstimator):
             n, height, width, channels = maps.shape
             coarse = maps.reshape(n, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
             yield rows[start : start + 5], [maps, coarse]
+
+
+class MadeMaps(ArrayMaps):
+    """An extractor whose images are seeds of maps of 48 channels, which nobody holds."""
+
+    def iter_maps(self, X, rows=None):
+        for row in np.arange(len(X)) if rows is None else rows:
+            one = np.random.default_rng(int(X[row])).normal(size=(1, 14, 14, 48)).astype(np.float32)
+            for _, maps in super().iter_maps(one):
+                yield np.array([row]), maps
 
 
 @pytest.fixture
@@ -114,7 +127,7 @@ def test_sums_do_not_depend_on_batches(maps, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_taken_away_images_leave_no_trace(maps, kind):
     whole, part = sums_of(maps, kind), sums_of(maps[30:], kind, pivot=maps[:16])
-    left = estimate(whole.combine(part, -1)).distances(maps)
+    left = estimate(whole.remove(part)).distances(maps)
     np.testing.assert_allclose(left, estimate(sums_of(maps[:30], kind)).distances(maps), rtol=1e-5)
 
 
@@ -147,6 +160,56 @@ def test_a_place_that_does_not_vary_takes_the_shared_covariance(maps):
     np.testing.assert_allclose(estimate(sums).distances(still)[:, 1, 2], expected, rtol=0.01)
 
 
+def test_pivots_of_few_images_do_not_undo_the_shrinkage():
+    """Channels that are active at few places, as behind a ReLU: the hardest case for the tied approximation."""
+    rng = np.random.default_rng(0)
+    maps = np.zeros((60, 6, 4, 24), np.float32)
+    for place in range(24):
+        active = rng.choice(24, 2, replace=False)
+        maps[:, place // 4, place % 4, active] = rng.exponential(size=(60, 2))
+    residuals = (maps - maps.mean(axis=0, dtype=np.float64)).reshape(-1, 24)
+    exact = LedoitWolf(assume_centered=True).fit(residuals).shrinkage_
+    assert estimate(sums_of(maps, "tied")).shrinkage[0] == pytest.approx(exact, rel=0.1)
+    for n_pivot in (1, 2, 4):
+        assert estimate(sums_of(maps, "tied", pivot=maps[:n_pivot])).shrinkage[0] > 0
+
+
+def test_places_of_two_values_take_the_shared_covariance(maps):
+    two = maps[np.arange(12) % 2]
+    gaussian = estimate(sums_of(two, "local"))
+    np.testing.assert_allclose(gaussian.distances(two), estimate(sums_of(two, "tied")).distances(two), rtol=1e-4)
+    mixed = maps.copy()
+    mixed[:, 0, 0] = maps[np.arange(40) % 2, 0, 0]  # one place only
+    assert np.isfinite(estimate(sums_of(mixed, "local")).distances(maps)).all()
+
+
+@pytest.mark.parametrize("lowest", [1e-3, 1e-5])
+def test_float32_is_left_where_it_would_show(lowest):
+    rng = np.random.default_rng(0)
+    mixing = np.linalg.qr(rng.normal(size=(8, 8)))[0] * np.geomspace(1, lowest, 8)
+    maps = (rng.normal(size=(50, 6, 6, 8)) @ mixing.T).astype(np.float32)
+    rows = maps.reshape(-1, 8).astype(np.float64)
+    projected = NPCA(2).fit_transform(rows)
+    reference = OAS().fit(projected)
+    expected = mahalanobis(projected, reference.location_, reference.covariance_)
+    distances = estimate(sums_of(maps, "global"), 2).distances(maps).ravel()
+    np.testing.assert_allclose(distances, expected, rtol=2e-3)
+
+
+def test_what_was_taken_away_leaves_no_directions(maps):
+    few = maps[:, :1, :1].repeat(2, axis=3)  # ten channels of rank five
+    far = few.copy()
+    far[:16] *= 1000
+    left = sums_of(far, "local").remove(sums_of(far[:16], "local", pivot=far[:16]))
+    assert estimate(left, 1.0).n_kept[0] == estimate(sums_of(few[16:], "local"), 1.0).n_kept[0] == 5
+
+
+def test_maps_that_are_not_finite_are_refused(maps):
+    maps[3, 1, 1, 1] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        estimate(sums_of(maps, "local"))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_features_far_from_zero_are_measured_in_float64(maps, kind):
     far = maps + np.float32(1e5)
@@ -161,7 +224,7 @@ def test_upsampling_is_torchs(shape, size):
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(maps)[:, None], size=(size, size), mode="bilinear", align_corners=False
     )
-    np.testing.assert_allclose(upsample(maps, size), expected[:, 0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(upsample(maps, size, size), expected[:, 0].numpy(), atol=1e-5)
 
 
 def test_aggregates():
@@ -203,7 +266,7 @@ def test_a_map_is_the_mean_of_upsampled_levels_and_nothing_else():
     detector = SpatialMahalanobisDetector(ArrayMaps()).fit(X)
     drawn = detector.score_maps(X[:4])
     levels = detector._find_measure()(next(ArrayMaps().fit(X).iter_maps(X, np.arange(4)))[1])
-    np.testing.assert_allclose(drawn, (upsample(levels[0], 16) + upsample(levels[1], 16)) / 2, rtol=1e-6)
+    np.testing.assert_allclose(drawn, (upsample(levels[0], 16, 16) + upsample(levels[1], 16, 16)) / 2, rtol=1e-6)
     assert drawn.shape == (4, 16, 16)
     assert drawn.dtype == np.float32
     np.testing.assert_allclose(detector.score_maps(X[2:3])[0], drawn[2], rtol=1e-6)  # no image is scaled by itself
@@ -281,6 +344,65 @@ def test_calibration_takes_two_passes_whatever_the_folds(photographs, cv, monkey
     assert masks.mean() < 0.02  # these images were learnt
 
 
+def test_pixels_are_calibrated_on_images_that_were_not_learnt():
+    X, new = square_maps(), square_maps(50, seed=3)
+    detector = SpatialMahalanobisDetector(ArrayMaps(), pixel_fpr=0.05).fit(X)
+    assert detector.calibrate_pixels(new) is detector
+    assert 0.045 < detector.predict_masks(new).mean() <= 0.05
+    assert not hasattr(detector.partial_fit(new), "pixel_threshold_")  # it was another detector's
+
+
+def test_parameters_of_what_was_learnt_stay_with_it():
+    X = square_maps()
+    detector = SpatialMahalanobisDetector(ArrayMaps()).fit(X)
+    scores = detector.score_samples(X)
+    detector.set_params(n_components=1)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), scores)
+    with pytest.raises(ValueError, match="gaussian='tied' and n_components=None, which were changed"):
+        detector.partial_fit(X)
+    with pytest.raises(ValueError, match="aggregate must be one of"):
+        detector.set_params(aggregate="sum").score_samples(X)
+
+
+def test_a_stream_that_has_begun_can_be_shown():
+    stream = SpatialMahalanobisDetector(ArrayMaps()).partial_fit(square_maps()[:1])
+    assert not hasattr(stream, "offset_")
+    assert "SpatialMahalanobisDetector" in stream._repr_html_()
+
+
+def test_an_error_leaves_the_users_threads_alone(monkeypatch):
+    X = square_maps()
+    detector = SpatialMahalanobisDetector(ArrayMaps())
+    monkeypatch.setattr(SpatialMahalanobisDetector, "_draw", lambda *_: 1 / 0)
+    find_pools = lambda: [pool["num_threads"] for pool in threadpool_info()]  # noqa: E731
+    before = find_pools()
+    with pytest.raises(ZeroDivisionError) as caught:
+        detector.fit_score_out_of_fold(X, np.arange(30) % 3)
+    assert caught.value is not None  # it holds the frames
+    assert find_pools() == before
+
+
+def test_a_stream_begins_as_well_with_single_images():
+    X = square_maps()
+    stream = SpatialMahalanobisDetector(ArrayMaps())
+    for start in range(30):
+        stream.partial_fit(X[start : start + 1])
+    whole = SpatialMahalanobisDetector(ArrayMaps()).fit(X)
+    np.testing.assert_allclose(stream.score_samples(X), whole.score_samples(X), rtol=1e-5)
+    assert stream._first == []
+
+
+def test_a_stream_refuses_another_network(photographs, tmp_path):
+    states = [_network.load_network(LITE0, "auto", "cpu")._model.state_dict() for _ in range(2)]
+    torch.save(states[0], tmp_path / "weights.pth")
+    features = DeepFeatureTransformer(LITE0, levels=[4], image_size=64, weights=str(tmp_path / "weights.pth"))
+    detector = SpatialMahalanobisDetector(features).fit(photographs)
+    torch.save({name: 1.1 * value for name, value in copy.deepcopy(states[1]).items()}, tmp_path / "weights.pth")
+    with pytest.raises(WeightsError):
+        detector.partial_fit(photographs)
+    assert detector.n_samples_seen_ == 8
+
+
 def test_masks_want_a_calibrated_threshold():
     X = square_maps()
     detector = SpatialMahalanobisDetector(ArrayMaps())
@@ -299,17 +421,41 @@ def test_what_makes_no_maps_has_none():
 
 def test_a_state_that_does_not_fit_is_refused_before_it_is_allocated(monkeypatch):
     X = square_maps()
-    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=5_000))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=30_000))
     SpatialMahalanobisDetector(ArrayMaps(), gaussian="global").fit(X)
     monkeypatch.setattr(PlaceSums, "begin", lambda *_: pytest.fail("allocated"))
     detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian="local")
-    with pytest.raises(
-        ValueError, match=r"takes 0\.00\d+ MB.*0\.005 MB are free.*level 1: 4 x 4 locations of 3 channels"
-    ):
+    message = r"takes 0\.0\d+ MB.*0\.03 MB are free.*level 1: 4 x 4 locations of 3 channels"
+    with pytest.raises(ValueError, match=message):
         detector.fit(X)
     assert not hasattr(detector, "features_")
-    with pytest.raises(ValueError, match=r"with 30 folds.*fewer folds"):
-        detector.fit_score_out_of_fold(X, np.arange(30))
+
+
+@pytest.mark.parametrize("n_folds", [1, 2, 8, 40])
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_stays_below_what_was_worked_out(kind, n_folds):
+    X = [str(image) for image in range(80)]
+    detector = SpatialMahalanobisDetector(MadeMaps(), gaussian=kind)
+    estimated = sum(count_bytes(kind, shape, 48, n_folds if n_folds <= 32 else 1) for shape in ((14, 14), (7, 7)))
+    tracemalloc.start()
+    if n_folds == 1:
+        detector.fit(X)
+    else:
+        detector.fit_score_out_of_fold(X, np.arange(80) % n_folds)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.1 * estimated
+    assert estimated < 4 * peak
+
+
+def test_folds_without_room_for_their_sums_are_worked_out_anew(monkeypatch):
+    X = square_maps()
+    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian="local")
+    expected, _ = clone(detector).fit_score_out_of_fold(X, np.arange(30) % 5)
+    room = sum(count_bytes("local", shape, 3, 1) for shape in ((4, 4), (2, 2)))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=room))
+    out_of_fold, _ = clone(detector).fit_score_out_of_fold(X, np.arange(30) % 5)
+    np.testing.assert_allclose(out_of_fold, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +464,7 @@ def test_a_state_that_does_not_fit_is_refused_before_it_is_allocated(monkeypatch
         ({"gaussian": "full"}, "gaussian must be one of 'tied', 'local', 'global'"),
         ({"aggregate": "sum"}, "aggregate must be one of"),
         ({"n_components": 0}, "n_components must be"),
-        ({"n_components": 4}, "only 3 components in level 1"),
+        ({"n_components": 4}, "Level 1: .*only 3 components"),
         ({"smoothing": -1}, "smoothing must be"),
         ({"top_share": 0.0}, r"top_share must lie in \(0, 1\]"),
         ({"pixel_fpr": 1}, r"pixel_fpr must lie in \(0, 1\)"),
@@ -383,6 +529,20 @@ def test_pooled_features_are_means_of_maps(photographs):
         np.testing.assert_allclose(means, pooled[rows], rtol=1e-4, atol=1e-5)
         assert fine.shape[1:3] == (112, 112)
         assert fine.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"), [([8], "must lie in 0..7"), ([-1], "must lie in 0..7"), ([0.5], "positions of images")]
+)
+def test_rows_that_are_none_are_refused(photographs, rows, message):
+    with pytest.raises(ValueError, match=message):
+        next(DeepFeatureTransformer(LITE0, levels=[4], image_size=64).iter_maps(photographs, rows))
+
+
+def test_a_mask_says_which_images(photographs):
+    extractor = DeepFeatureTransformer(LITE0, levels=[4], image_size=64)
+    rows, _ = next(extractor.iter_maps(photographs, np.arange(8) % 3 == 0))
+    np.testing.assert_array_equal(rows, [0, 3, 6])
 
 
 def test_tokens_of_patches_lie_in_rows(photographs):

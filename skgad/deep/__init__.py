@@ -4,7 +4,17 @@ from ._backbone import Backbone
 from ._cache import CacheInfo, cache_info, clear_cache, limit_cache
 from ._transformer import DeepFeatureTransformer
 
-__all__ = ["Backbone", "CacheInfo", "DeepFeatureTransformer", "cache_info", "clear_cache", "level_table", "limit_cache"]
+__all__ = [
+    "AugmentedImages",
+    "Backbone",
+    "CacheInfo",
+    "DeepFeatureTransformer",
+    "augment",
+    "cache_info",
+    "clear_cache",
+    "level_table",
+    "limit_cache",
+]
 
 
 def __getattr__(name):
@@ -12,4 +22,8 @@ def __getattr__(name):
         from ._architectures import level_table
 
         return level_table
+    if name in ("AugmentedImages", "augment"):  # they need torch
+        from . import _augmentation
+
+        return getattr(_augmentation, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,13 +2,13 @@
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 
+from .._threads import find_pools
 from ..exceptions import ImageError
 from ._cache import make_key
 from ._images import decode, fetch, is_path, read_bytes
@@ -147,12 +147,7 @@ def _read_ahead(prepare, n_images, batch_size, num_workers):
 def _work_alone():
     """Let torch use one core in this thread: the network has the others, and the two would wait for each other."""
     torch.get_num_threads()  # torch sets a thread up at its first question; after that, the limit stays
-    _find_pools().limit(limits=1, user_api="openmp")  # of the calling thread only, as OpenMP has it
-
-
-@cache
-def _find_pools():
-    return ThreadpoolController()
+    find_pools().limit(limits=1, user_api="openmp")  # of the calling thread only, as OpenMP has it
 
 
 def _prepare_all(prepare, rows):

@@ -288,7 +288,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         """
         extraction = self._resolve()
         images = check_images(X, files=self.on_bad_image == "raise")
-        rows = np.arange(len(images)) if rows is None else np.asarray(rows, dtype=np.intp)
+        rows = np.arange(len(images)) if rows is None else _read_rows(rows, len(images))
         device = self._find_device()
         sha256 = extraction.find_sha256(None, device)
         if hasattr(self, "settings_"):
@@ -303,7 +303,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
                 if len(batch.rows):
                     yield batch.rows, batch.maps
                 advance(batch.n_images)
-        _report(errors, len(rows))
+        _report(errors, len(rows), "they have no maps")
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns: ``level7__0000``, ...
@@ -430,11 +430,24 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         return tags
 
 
-def _report(errors, n_images):
+def _read_rows(rows, n_images):
+    """Return positions of images as an array, or raise ValueError if some are none."""
+    rows = np.asarray(rows)
+    if rows.dtype == bool and rows.shape == (n_images,):
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or not (np.issubdtype(rows.dtype, np.integer) or rows.size == 0):
+        raise ValueError(f"rows must hold positions of images, or be a mask; got {rows.dtype} of shape {rows.shape}.")
+    if rows.size and not (rows.min() >= 0 and rows.max() < n_images):
+        odd = rows[(rows < 0) | (rows >= n_images)][0]
+        raise ValueError(f"rows must lie in 0..{n_images - 1}, the positions of the images; got {odd}.")
+    return rows.astype(np.intp)
+
+
+def _report(errors, n_images, consequence="their rows are NaN"):
     if errors:
         listed = "".join(f"\n  {error}" for error in errors[:_LISTED])
         more = f"\n  and {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
-        message = f"{len(errors)} of {n_images} images cannot be used; their rows are NaN:{listed}{more}"
+        message = f"{len(errors)} of {n_images} images cannot be used; {consequence}:{listed}{more}"
         warnings.warn(message, ImageWarning, stacklevel=3)
 
 

@@ -1,6 +1,7 @@
 """What detectors in space share: one pass over images to learn, maps and scores, out of fold in two passes."""
 
-from functools import cache
+import copy
+from contextlib import closing
 from numbers import Integral, Real
 from typing import Any
 
@@ -9,30 +10,33 @@ from scipy import ndimage
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import ThreadpoolController
 
 from .._base import StampedEstimator
 from .._columns import all_or_nothing
 from .._gaussian import check_fpr
 from .._labels import normal_rows
 from .._outliers import ScoredOutlierMixin
+from .._threads import find_pools
 from ..deep import DeepFeatureTransformer
+from ..deep._images import check_images
 from ._maps import AGGREGATES, LargestPixels, aggregate, upsample
+from ._sums import PIVOT_IMAGES
 
-_PIVOT_IMAGES = 16  # whatever the batch size, so that results do not depend on it
 _MANY_FOLDS = 32  # of so many, what each has learnt is not kept from the first pass but worked out in the second
 
 
 class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
     """An outlier detector on images that scores every location.
 
-    A subclass brings ``_begin(maps, n_copies)``, which returns an empty memory, with ``add(maps, rows)``, ``empty()``
-    and ``combine(other, sign)``; ``_make_measure(memory)``, which returns a function from the maps of all levels to a
-    list of distance maps; and ``_keep(memory)``, which sets all that a fit sets.
+    A subclass brings ``_update(X, rows)``, which learns; ``_begin(maps, n_copies)``, which returns an empty memory, or
+    None if there is no room for so many copies; ``_make_measure(memory)``, which returns a function from the maps of
+    all levels to a list of distance maps; and ``_keep(memory)``, which sets all that a fit sets. A memory has
+    ``add(maps, rows)``, ``empty()``, ``merge(other)`` and ``remove(other)``.
     """
 
     # What the detector brings.
     _begin: Any
+    _update: Any
     _make_measure: Any
     _keep: Any
     _measure: Any
@@ -67,9 +71,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
             As `DeepFeatureTransformer`. The detector is what it was before.
         """
         self._fit_features(X)
-        rows = normal_rows(y, len(X))
-        (memory,) = self._learn(X, rows, np.zeros(len(X), dtype=int), 1)
-        self._keep(memory)
+        self._update(X, normal_rows(y, count_images(X)))
         self._find_measure()  # raises if there is too little to measure by
         return self
 
@@ -87,7 +89,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
             NaN for an image that cannot be used, where `features` has ``on_bad_image="nan"``.
         """
         measure = self._find_measure()
-        scores = np.full(len(X), np.nan)
+        scores = np.full(count_images(X), np.nan)
         for rows, maps in _iter_maps(self.features_, X):
             scores[rows] = self._score(measure(maps))
         return scores
@@ -112,7 +114,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         """
         measure = self._find_measure()
         size = self.features_.image_size_
-        result = np.full((len(X), size, size), np.nan, dtype=np.float32)
+        result = np.full((count_images(X), size, size), np.nan, dtype=np.float32)
         for rows, maps in _iter_maps(self.features_, X):
             result[rows] = self._draw(measure(maps))
         return result
@@ -133,13 +135,14 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         ValueError
             If an image cannot be used, where `features` has ``on_bad_image="nan"``.
         NotFittedError
-            If the pixel threshold was not calibrated: by `FPRThresholdCV` around this detector.
+            If the pixel threshold was not calibrated, by `FPRThresholdCV` around this detector or `calibrate_pixels`.
         """
         check_is_fitted(self)
         if not hasattr(self, "pixel_threshold_"):
             raise NotFittedError(
                 f"This {type(self).__name__} has no pixel threshold: its training images tell too little of new ones. "
-                "Fit FPRThresholdCV(detector), which scores them out of fold, and call predict_masks of that."
+                "Fit FPRThresholdCV(detector), with folds that leave out each image once, and call predict_masks of "
+                "that; or calibrate_pixels(images) on normal images that it has not learnt."
             )
         maps = self.score_maps(X)
         unusable = np.flatnonzero(np.isnan(maps[:, 0, 0]))
@@ -175,30 +178,60 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         """
         self._fit_features(X)
         numbers, fold = np.unique(fold, return_inverse=True)
-        kept = len(numbers) <= _MANY_FOLDS
-        memories = self._learn(X, None, fold if kept else np.zeros(len(X), dtype=int), len(numbers) if kept else 1)
+        n_memories = len(numbers) if len(numbers) <= _MANY_FOLDS else 1
+        memories = self._learn(self._read(X), len(fold), fold, n_memories)
         whole = memories[0]
         for memory in memories[1:]:
-            whole = whole.combine(memory)
+            whole = whole.merge(memory)
         self._keep(whole)
         measure = self._find_measure()
-        out_of_fold, in_sample = np.empty(len(X)), np.empty(len(X))
-        largest = LargestPixels(len(X) * self.features_.image_size_**2, self.pixel_fpr)
+        out_of_fold, in_sample = np.full(len(fold), np.nan), np.full(len(fold), np.nan)
+        largest = LargestPixels(len(fold) * self.features_.image_size_**2, self.pixel_fpr)
         for number in range(len(numbers)):
-            batches = _iter_maps(self.features_, X, np.flatnonzero(fold == number))
-            if kept:
-                left_out = memories[number]
-            else:
-                batches, left_out = list(batches), whole.empty()
-                for rows, maps in batches:
-                    left_out.add(maps, rows)
-            others = self._make_measure(whole.combine(left_out, -1))
-            for rows, maps in batches:
-                distances = others(maps)
-                out_of_fold[rows], in_sample[rows] = self._score(distances), self._score(measure(maps))
-                largest.add(self._draw(distances))
+            with closing(self._read(X, np.flatnonzero(fold == number))) as batches:
+                if len(memories) > 1:
+                    left_out, parts = memories[number], batches
+                else:
+                    left_out, parts = whole.empty(), list(batches)
+                    for rows, maps in parts:
+                        left_out.add(maps, rows)
+                others = self._make_measure(whole.remove(left_out))
+                for rows, maps in parts:
+                    distances = others(maps)
+                    out_of_fold[rows], in_sample[rows] = self._score(distances), self._score(measure(maps))
+                    largest.add(self._draw(distances))
         self.pixel_threshold_ = largest.threshold()
         return out_of_fold, in_sample
+
+    @all_or_nothing
+    def calibrate_pixels(self, X, y=None):
+        """Set ``pixel_threshold_`` from normal images that were not learnt: what split calibration is for images.
+
+        Parameters
+        ----------
+        X : sequence of images
+            Not those of the fit, on which distances are smaller than on new ones.
+        y : array-like of shape (n_samples,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, ImageError, WeightsError, DependencyError
+            As `fit`.
+        """
+        measure = self._find_measure()
+        rows = normal_rows(y, count_images(X))
+        n_images = count_images(X) if rows is None else len(rows)
+        largest = LargestPixels(n_images * self.features_.image_size_**2, self.pixel_fpr)
+        with closing(self._read(X, rows)) as batches:
+            for _, maps in batches:
+                largest.add(self._draw(measure(maps)))
+        self.pixel_threshold_ = largest.threshold()
+        return self
 
     def _fit_features(self, X):
         """Check all parameters, and forget what was learnt."""
@@ -206,7 +239,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         features = self._make_default_features() if self.features is None else clone(self.features)
         if not hasattr(features, "iter_maps"):
             raise TypeError(f"features must be a DeepFeatureTransformer, whose maps are wanted; got {features!r}.")
-        for name in [name for name in vars(self) if name.endswith("_") or name in ("_memory", "_measure")]:
+        for name in set(vars(self)) - set(self.get_params(deep=False)):
             delattr(self, name)
         self.features_ = features.fit(X)
         self.levels_ = features.levels_
@@ -214,33 +247,38 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
     def _make_default_features(self):
         return DeepFeatureTransformer()
 
-    def _learn(self, X, rows, memory_of, n_memories, before=None):
-        """Return the memories of images at some rows, each row in the memory that is said; from one pass over them."""
-        reader = clone(self.features_).set_params(on_bad_image="raise")  # none is to be missing without a word
-        memories, n_before = (None, 0) if before is None else ([before.empty()], before.n_images)
-        held = []
-        n_images = len(X) if rows is None else len(rows)
-        for batch in _iter_maps(reader, X, rows):
-            held.append(batch)
-            if memories is None:
-                n_held = sum(len(positions) for positions, _ in held)
-                if n_held < min(_PIVOT_IMAGES, n_images):
+    def _read(self, X, rows=None):
+        """Yield rows and maps of images; one that cannot be used is refused: none is to be missing without a word."""
+        return _iter_maps(copy.copy(self.features_).set_params(on_bad_image="raise"), X, rows)
+
+    def _learn(self, batches, n_images, memory_of=None, n_memories=1):
+        """Return memories of images that come in batches of rows and maps.
+
+        Each has that of the images whose row in `memory_of` says so; if there is no room for so many, there is one.
+        """
+        memories: list = []
+        waiting: list = []
+        for batch in batches:
+            waiting.append(batch)
+            if not memories:
+                if sum(len(rows) for rows, _ in waiting) < min(PIVOT_IMAGES, n_images):
                     continue
-                first = [
-                    np.concatenate(level)[:_PIVOT_IMAGES] for level in zip(*(maps for _, maps in held), strict=True)
-                ]
-                empty = self._begin(first, n_memories)
-                memories = [empty, *(empty.empty() for _ in range(n_memories - 1))]
-            for positions, maps in held:
-                for number in np.unique(memory_of[positions]):
-                    own = memory_of[positions] == number
-                    part = maps if own.all() else [level[own] for level in maps]
-                    memories[number].add(part, positions[own] + n_before)
-            held = []
+                memories = self._begin_memories([maps for _, maps in waiting], n_memories)
+            for rows, maps in waiting:
+                _share_out(memories, rows, maps, memory_of)
+            waiting = []
         return memories
+
+    def _begin_memories(self, maps, n_memories):
+        first = [np.concatenate(level)[:PIVOT_IMAGES] for level in zip(*maps, strict=True)]
+        empty = self._begin(first, n_memories)
+        if empty is None:
+            return [self._begin(first, 1)]
+        return [empty, *(empty.empty() for _ in range(n_memories - 1))]
 
     def _find_measure(self):
         check_is_fitted(self)
+        self._check_parameters()
         return self._measure
 
     def _score(self, distances):
@@ -249,7 +287,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
 
     def _draw(self, distances):
         size = self.features_.image_size_
-        mean = sum(upsample(level, size) for level in distances) / np.float32(len(distances))
+        mean = sum(upsample(level, size, size) for level in distances) / np.float32(len(distances))
         if not self.smoothing:
             return mean
         return ndimage.gaussian_filter(mean, (0, self.smoothing, self.smoothing), mode="nearest")
@@ -275,25 +313,32 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         return tags
 
 
+def count_images(X):
+    """Return the number of images, or raise ImageError if they are none."""
+    return len(check_images(X, files=False))
+
+
+def _share_out(memories, rows, maps, memory_of):
+    if len(memories) == 1:
+        memories[0].add(maps, rows)
+        return
+    for number in np.unique(memory_of[rows]):
+        own = memory_of[rows] == number
+        memories[number].add([level[own] for level in maps], rows[own])
+
+
 def _iter_maps(features, X, rows=None):
     """Yield the maps of images, BLAS having half its threads to work on them.
 
     The network's threads spin a while after each batch. All of BLAS's beside them wait on each other: on two cores,
     distances then take five times as long.
     """
-    for batch in features.iter_maps(X, rows):
-        with _find_pools().limit(limits={"blas": _half_of_blas()}):
-            yield batch
-
-
-@cache
-def _find_pools():
-    return ThreadpoolController()
-
-
-@cache
-def _half_of_blas():
-    return max(1, max((pool["num_threads"] for pool in _find_pools().select(user_api="blas").info()), default=1) // 2)
+    with closing(features.iter_maps(X, rows)) as batches:
+        for batch in batches:
+            blas = find_pools().select(user_api="blas")
+            n_threads = max((pool["num_threads"] for pool in blas.info()), default=1)
+            with blas.limit(limits=max(1, n_threads // 2)):
+                yield batch
 
 
 def check_count(name, value):

@@ -1,5 +1,8 @@
 """Gaussians over feature maps: where in an image the distance arises."""
 
+from contextlib import closing
+from itertools import chain
+
 import numpy as np
 import psutil
 from sklearn.utils.validation import check_is_fitted
@@ -8,9 +11,9 @@ from .._columns import all_or_nothing
 from .._gaussian import chi_quantile
 from .._labels import normal_rows
 from .._npca import check_n_components
-from ._detector import SpatialDetector
+from ._detector import SpatialDetector, count_images
 from ._maps import count_top
-from ._sums import KINDS, PlaceSums, count_bytes, estimate
+from ._sums import KINDS, PIVOT_IMAGES, PlaceSums, count_bytes, estimate
 
 
 class SpatialMahalanobisDetector(SpatialDetector):
@@ -23,8 +26,8 @@ class SpatialMahalanobisDetector(SpatialDetector):
     Parameters
     ----------
     features : DeepFeatureTransformer, default=None
-        Network, levels, image size, device; None for ``DeepFeatureTransformer()``. Its `pool` and `cache` do nothing
-        here: maps are not kept.
+        Network, levels, image size, device; None for ``DeepFeatureTransformer()``, whose parameters a search cannot
+        reach. Its `pool` and `cache` do nothing here: maps are not kept.
     gaussian : {"tied", "local", "global"}, default="tied"
         "tied": each location has a mean of its own, and all share one covariance (the paper's). "local": each location
         has its own Gaussian (PaDiM's form); for images that are aligned, and few channels: it takes memory. "global":
@@ -63,9 +66,9 @@ class SpatialMahalanobisDetector(SpatialDetector):
         image with probability `fpr`, were its locations independent. Real features exceed it much more often;
         `FPRThresholdCV` sets a threshold that holds.
     pixel_threshold_ : float
-        After `FPRThresholdCV`, of its ``estimator_``: the distance that at most `pixel_fpr` of the pixels of all normal
-        images exceed, each scored by a detector that has not seen it. Its rate is a mean over images, without a
-        finite-sample guarantee: the pixels of an image go together.
+        After `FPRThresholdCV`, of its ``estimator_`` (or after `calibrate_pixels`): the distance that at most
+        `pixel_fpr` of the pixels of all normal images exceed, each scored by a detector that has not seen it. Its
+        rate is a mean over images, without a finite-sample guarantee: the pixels of an image go together.
 
     See Also
     --------
@@ -75,19 +78,22 @@ class SpatialMahalanobisDetector(SpatialDetector):
 
     Notes
     -----
-    Each covariance is shrunk by Ledoit and Wolf's intensity, exact for "local" and "global". For "tied", one small term
-    of the fourth moments is approximated, since the scatter at each location is not kept: on real maps the intensity is
-    within about 1 % of the exact one, and the distances within 0.01 %. With `n_components`, what is kept is shrunk by
-    the oracle approximating intensity. Locations of one image are counted as if they were independent.
+    Each covariance is shrunk by Ledoit and Wolf's intensity, exact for "local" and "global". For "tied", one small
+    term of the fourth moments is approximated, since the scatter at each location is not kept: on real maps the
+    intensity was 0.2 to 4 % off, and distances by at most 0.2 % (`docs/spatial.md`). With `n_components`, what is
+    kept is shrunk by the oracle approximating intensity. Locations of one image are counted as if they were
+    independent.
 
     Where normal images do not vary (overexposed backgrounds are common), a location has no scale of its own: if its
     variance is below 1e-4 of the level's mean, a "local" Gaussian takes the covariance that all locations share.
 
-    *Memory*: C channels on H × W locations take about ``8 * C**2`` bytes plus ``24 * H * W * C`` ("tied"),
-    ``8 * H * W * C**2`` ("local"), or ``8 * C**2`` ("global"), about four times that while it is worked out, and once
-    more a fold in `FPRThresholdCV`. That is worked out before it is allocated.
+    *Memory* does not grow with the number of images. C channels on H × W locations take about ``8 * C**2`` bytes plus
+    ``24 * H * W * C`` ("tied"), ``8 * H * W * C**2`` ("local"), or ``8 * C**2`` ("global"), a few times that while it
+    is worked out, and refused before it is allocated where that would not fit. `FPRThresholdCV` takes as much again
+    for each fold, or, where there is no room or there are more than 32 folds, holds the maps of one fold at a time.
 
-    A pickle holds the sums that `partial_fit` goes on from, each symmetric matrix once; never the network.
+    A pickle holds the sums that `partial_fit` goes on from, each symmetric matrix once, never the network; as long as
+    fewer than 16 images were learnt, their maps.
 
     References
     ----------
@@ -158,51 +164,79 @@ class SpatialMahalanobisDetector(SpatialDetector):
         if not hasattr(self, "_memory"):
             self._fit_features(X)
         self._check_parameters()
-        rows = normal_rows(y, len(X))
-        before = getattr(self, "_memory", None)
-        (memory,) = self._learn(X, rows, np.zeros(len(X), dtype=int), 1, before)
-        self._keep(memory if before is None else before.combine(memory))
+        if hasattr(self, "_memory") and self._memory.settings != (self.gaussian, self.n_components):
+            fitted = "gaussian={!r} and n_components={!r}".format(*self._memory.settings)
+            raise ValueError(f"What was learnt so far is for {fitted}, which were changed since. Fit anew.")
+        self._update(X, normal_rows(y, count_images(X)))
         return self
 
     @property
     def offset_(self):
-        return self._guess_offset(self._find_measure())
+        return self._guess_offset(self._read_gaussians())
 
     @property
     def location_(self):
-        means = [(sums.pivot + sums.total / sums.n_rows, sums.shape) for sums in self._read_sums()]
-        return [mean.reshape(*shape, -1) if len(mean) == np.prod(shape) else mean[0] for mean, shape in means]
+        check_is_fitted(self)
+        means = [(sums.pivot + sums.total / sums.n_rows, sums.shape) for sums in self._memory.levels]
+        is_global = self._memory.settings[0] == "global"
+        return [mean[0] if is_global else mean.reshape(*shape, -1) for mean, shape in means]
 
     @property
     def shrinkage_(self):
-        return self._read_gaussians("shrinkage")
+        return self._read_places("shrinkage")
 
     @property
     def n_components_(self):
-        return self._read_gaussians("n_kept")
+        return self._read_places("n_kept")
+
+    def _update(self, X, rows):
+        """Learn images, after those that were learnt before.
+
+        The first ones are learnt all at once, however they come, so that the pivot is the mean of enough of them.
+        """
+        n_images = count_images(X) if rows is None else len(rows)
+        first, memory = getattr(self, "_first", []), getattr(self, "_memory", None)
+        n_first = sum(len(positions) for positions, _ in first)
+        with closing(self._read(X, rows)) as batches:
+            if memory is None or first:
+                few = n_first + n_images < PIVOT_IMAGES
+                kept = list(chain(first, batches)) if few else []
+                (memory,) = self._learn(kept or chain(first, batches), n_first + n_images)
+                self._keep(memory)
+                self._first = kept
+            else:
+                more = memory.empty()
+                for positions, maps in batches:
+                    more.add(maps, positions)
+                self._keep(memory.merge(more))
 
     def _begin(self, maps, n_copies):
         shapes = [level.shape[1:] for level in maps]
         parts = [count_bytes(self.gaussian, shape[:2], shape[2], n_copies) for shape in shapes]
         free = psutil.virtual_memory().available
+        if sum(parts) > free and n_copies > 1:
+            return None
         if sum(parts) > free:
             worst = int(np.argmax(parts))
             height, width, n_channels = shapes[worst]
             raise ValueError(
-                f"gaussian={self.gaussian!r} on these levels takes {_write(sum(parts))} of memory"
-                f"{f' with {n_copies} folds' if n_copies > 1 else ''}, and {_write(free)} are free. The most, "
-                f"{_write(parts[worst])}, goes to level {self.levels_[worst]}: {height} x {width} locations of "
-                f"{n_channels} channels. Leave that level out, take a smaller image_size, "
-                f"{'fewer folds, ' if n_copies > 1 else ''}or gaussian='tied'."
+                f"gaussian={self.gaussian!r} on these levels takes {_write(sum(parts))} of memory, and {_write(free)} "
+                f"are free. The most, {_write(parts[worst])}, goes to level {self.levels_[worst]}: {height} x {width} "
+                f"locations of {n_channels} channels. Leave that level out, take a smaller image_size, or another "
+                "gaussian: 'tied' takes less than 'local', and 'global' the least."
             )
-        return MapSums([PlaceSums.begin(level, self.gaussian) for level in maps])
+        settings = self.gaussian, self.n_components
+        return MapSums([PlaceSums.begin(level, self.gaussian) for level in maps], settings)
 
     def _keep(self, memory):
-        self._memory, self._measure = memory.round(), None
+        self._memory, self._measure, self._first = memory.to_float32(), None, []
         self.n_samples_seen_ = memory.n_images
+        if hasattr(self, "pixel_threshold_"):
+            del self.pixel_threshold_  # it was another detector's
 
     def _find_measure(self):
         check_is_fitted(self)
+        self._check_parameters()
         if self._measure is None:
             self._measure = self._make_measure(self._memory)
         return self._measure
@@ -212,39 +246,41 @@ class SpatialMahalanobisDetector(SpatialDetector):
             raise ValueError(
                 f"A Gaussian needs at least two normal images to learn from; got n_samples = {memory.n_images}."
             )
-        return MapGaussians(
-            [self._estimate(level, sums) for level, sums in zip(self.levels_, memory.levels, strict=True)]
-        )
+        n_components = memory.settings[1]
+        pairs = zip(self.levels_, memory.levels, strict=True)
+        return MapGaussians([self._estimate(level, sums, n_components) for level, sums in pairs])
 
-    def _estimate(self, level, sums):
+    def _estimate(self, level, sums, n_components):
         try:
-            return estimate(sums, self.n_components)
+            return estimate(sums, n_components)
         except np.linalg.LinAlgError as error:
             raise ValueError(
-                f"The covariance of level {level} is singular over {sums.n_images} normal images{error}: they are all "
-                "the same there, or as good as. Give more, and more different, images; or leave the level out."
+                f"The covariance of level {level} is singular over {sums.n_images} normal images: they are all the "
+                "same there, or only two different ones. Give more, and more different, images; or leave it out."
             ) from error
         except ValueError as error:
-            raise ValueError(f"{error} in level {level}; lower it, or give a share of the variance.") from error
+            raise ValueError(f"Level {level}: {error}.") from error
 
-    def _guess_offset(self, measure):
+    def _guess_offset(self, gaussians):
         thresholds = []
-        for gaussian in measure.gaussians:
+        for gaussian in gaussians:
             n_locations = gaussian.shape[0] * gaussian.shape[1]
             count = {"max": n_locations, "top": n_locations / count_top(n_locations, self.top_share), "mean": 1}
             fpr = -np.expm1(np.log1p(-self.fpr) / count[self.aggregate])
             thresholds.append(chi_quantile(fpr, np.median(gaussian.n_kept)))
         return -float(np.mean(thresholds))
 
-    def _read_sums(self):
-        check_is_fitted(self)
-        return self._memory.levels
+    def _read_gaussians(self):
+        try:
+            return self._find_measure().gaussians
+        except ValueError as error:  # there is no such attribute yet, in a stream that has only begun
+            raise AttributeError(str(error)) from error
 
-    def _read_gaussians(self, name):
-        gaussians = self._find_measure().gaussians
+    def _read_places(self, name):
+        gaussians, is_local = self._read_gaussians(), self._memory.settings[0] == "local"
         values = [getattr(gaussian, name) for gaussian in gaussians]
         return [
-            value.reshape(gaussian.shape) if len(value) > 1 else value[0].item()
+            value.reshape(gaussian.shape) if is_local else value[0].item()
             for value, gaussian in zip(values, gaussians, strict=True)
         ]
 
@@ -260,10 +296,11 @@ class SpatialMahalanobisDetector(SpatialDetector):
 
 
 class MapSums:
-    """The sums of all levels."""
+    """The sums of all levels, and the parameters that they are for."""
 
-    def __init__(self, levels):
+    def __init__(self, levels, settings):
         self.levels = levels
+        self.settings = settings
 
     @property
     def n_images(self):
@@ -275,16 +312,22 @@ class MapSums:
             sums.add(level)
 
     def empty(self):
-        """Return the sums of no images, to be combined with these."""
-        return MapSums([sums.empty() for sums in self.levels])
+        """Return the sums of no images, to be merged with these or removed from them."""
+        return MapSums([sums.empty() for sums in self.levels], self.settings)
 
-    def round(self):
+    def to_float32(self):
         """Return them as they are kept."""
-        return MapSums([sums.round() for sums in self.levels])
+        return MapSums([sums.to_float32() for sums in self.levels], self.settings)
 
-    def combine(self, other, sign=1):
-        """Return these sums with, or (`sign` = -1) without, others."""
-        return MapSums([one.combine(two, sign) for one, two in zip(self.levels, other.levels, strict=True)])
+    def merge(self, other):
+        """Return these sums with others."""
+        pairs = zip(self.levels, other.levels, strict=True)
+        return MapSums([one.merge(two) for one, two in pairs], self.settings)
+
+    def remove(self, other):
+        """Return these sums without some of theirs."""
+        pairs = zip(self.levels, other.levels, strict=True)
+        return MapSums([one.remove(two) for one, two in pairs], self.settings)
 
 
 class MapGaussians:

@@ -22,6 +22,8 @@ def aggregate(maps, how, top_share):
         return flat.max(axis=1).astype(np.float64)
     if how == "mean":
         return flat.mean(axis=1, dtype=np.float64)
+    if how != "top":
+        raise ValueError(f"aggregate must be one of {', '.join(map(repr, AGGREGATES))}; got {how!r}.")
     count = count_top(flat.shape[1], top_share)
     return np.partition(flat, -count, axis=1)[:, -count:].mean(axis=1, dtype=np.float64)
 
@@ -31,12 +33,12 @@ def count_top(n_locations, top_share):
     return max(1, round(top_share * n_locations))
 
 
-def upsample(maps, size):
-    """Return maps (n, height, width) as (n, size, size), bilinear, pixels being areas: float32.
+def upsample(maps, height, width):
+    """Return maps (n, from_height, from_width) as (n, height, width), bilinear, pixels being areas: float32.
 
     What ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`` does to smaller maps.
     """
-    rows, columns = _interpolation(maps.shape[1], size), _interpolation(maps.shape[2], size)
+    rows, columns = _interpolation(maps.shape[1], height), _interpolation(maps.shape[2], width)
     return rows @ maps.astype(np.float32, copy=False) @ columns.T
 
 

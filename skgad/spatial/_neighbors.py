@@ -1,5 +1,7 @@
 """Nearest neighbours in a memory of patches: what a Gaussian is compared with."""
 
+from contextlib import closing
+
 import numpy as np
 from scipy import ndimage
 from sklearn.neighbors import NearestNeighbors
@@ -7,7 +9,7 @@ from sklearn.random_projection import GaussianRandomProjection
 from sklearn.utils import check_random_state
 
 from ..deep import DeepFeatureTransformer
-from ._detector import SpatialDetector, check_count
+from ._detector import SpatialDetector, check_count, count_images
 from ._maps import upsample
 
 _REDUCTIONS = (8, 16)  # of the levels that are taken by default: PatchCore's second and third stage of a ResNet
@@ -70,6 +72,9 @@ class PatchNeighborsDetector(SpatialDetector):
 
     Notes
     -----
+    It learns all images at once: there is no ``partial_fit``. Each fold of `FPRThresholdCV` chooses a coreset of its
+    own, which takes seconds, without a further run of the network.
+
     The coreset is chosen greedily, each time the patch that is farthest from those chosen, in a random projection to
     128 dimensions. PatchCore's weighting of image scores by neighbours of neighbours is left out.
 
@@ -131,6 +136,12 @@ class PatchNeighborsDetector(SpatialDetector):
         n_channels = sum(level.shape[-1] for level in maps)
         return PatchPool(self.pool_size, seed, n_channels)
 
+    def _update(self, X, rows):
+        n_images = count_images(X) if rows is None else len(rows)
+        with closing(self._read(X, rows)) as batches:
+            (memory,) = self._learn(batches, n_images)
+        self._keep(memory)
+
     def _keep(self, memory):
         self._measure = self._make_measure(memory)  # the pool, ten times as large, is not kept
         self.n_samples_seen_ = memory.n_images
@@ -173,19 +184,23 @@ class PatchPool:
         self.n_images += len(rows)
 
     def empty(self):
-        """Return a pool of no images, to be combined with this one."""
+        """Return a pool of no images, to be merged with this one."""
         return PatchPool(self._size, self._seed, self._patches.shape[1])
 
-    def combine(self, other, sign=1):
-        """Return this pool with, or (`sign` = -1) without, the patches of another one's images."""
+    def merge(self, other):
+        """Return this pool with the patches of other images."""
         result = self.empty()
-        result.n_images = self.n_images + sign * other.n_images
-        if sign > 0:
-            result._take(self._patches, self._drawn)
-            result._take(other._patches, other._drawn)
-        else:  # a part's lowest patches hold all of its patches that are among the lowest of the whole
-            stays = ~np.isin(self._drawn, other._drawn)
-            result._take(self._patches[stays], self._drawn[stays])
+        result.n_images = self.n_images + other.n_images
+        result._take(self._patches, self._drawn)
+        result._take(other._patches, other._drawn)
+        return result
+
+    def remove(self, other):
+        """Return this pool without the patches of some of its images."""
+        result = self.empty()
+        result.n_images = self.n_images - other.n_images
+        stays = ~np.isin(self._drawn, other._drawn)  # a part has kept all of its patches that the whole has kept
+        result._take(self._patches[stays], self._drawn[stays])
         return result
 
     def choose(self, coreset_size):
@@ -232,14 +247,14 @@ class PatchNeighbors:
 
 def make_patches(maps):
     """Return the patches of images from the maps of all levels: (n, height, width, channels) of the finest one."""
-    size = max(level.shape[1] for level in maps)
+    finest = max((level.shape[1:3] for level in maps), key=np.prod)
     around = (1, _NEIGHBOURHOOD, _NEIGHBOURHOOD, 1)
     averaged = [ndimage.uniform_filter(level, around, mode="nearest") for level in maps]
-    grown = [level if level.shape[1] == size else _grow(level, size) for level in averaged]
+    grown = [level if level.shape[1:3] == finest else _grow(level, *finest) for level in averaged]
     return np.concatenate(grown, axis=-1)
 
 
-def _grow(maps, size):
-    n_images, height, width, n_channels = maps.shape
-    planes = maps.transpose(0, 3, 1, 2).reshape(-1, height, width)
-    return upsample(planes, size).reshape(n_images, n_channels, size, size).transpose(0, 2, 3, 1)
+def _grow(maps, height, width):
+    n_images, *shape, n_channels = maps.shape
+    planes = maps.transpose(0, 3, 1, 2).reshape(-1, *shape)
+    return upsample(planes, height, width).reshape(n_images, n_channels, height, width).transpose(0, 2, 3, 1)

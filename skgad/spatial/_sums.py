@@ -21,7 +21,9 @@ from .._npca import find_crossing
 
 KINDS = ("tied", "local", "global")
 _BLOCK = 2**20  # numbers that are worked on at a time: 8 MB, which stays near the processor
+_ROUNDING = 1e-12  # of the largest sums: what may be left of a variance that is none
 _STILL = 1e-4  # of the mean variance: a place that varies by a hundredth of what others do tells no scale
+PIVOT_IMAGES = 16  # whose maps are held at the beginning
 _FLOAT32_ERROR = 1e-4  # by as much may float32 move a distance, as a share of its usual size
 
 
@@ -40,6 +42,8 @@ class PlaceSums:
         The sums of ‖z‖² and of ‖z‖⁴.
     scatter : ndarray of shape (n_channels, n_channels) or (n_places, n_channels, n_channels)
         The sum of z zᵀ.
+    largest : float
+        The largest sum of squares that was ever in `scatter`: what its rounding is a share of, after a removal too.
     """
 
     shape: tuple
@@ -50,6 +54,7 @@ class PlaceSums:
     cubic: np.ndarray
     quartic: np.ndarray
     scatter: np.ndarray
+    largest: float = 0.0
 
     @classmethod
     def begin(cls, maps, kind):
@@ -95,20 +100,27 @@ class PlaceSums:
                 flat = z.reshape(-1, z.shape[-1])
                 self.scatter += flat.T @ flat
         self.n_images += len(maps)
+        self.largest = max(self.largest, _largest(self.scatter))
 
     def empty(self):
         """Return the sums of no images, about the same pivot."""
         sums: dict = {name: np.zeros(getattr(self, name).shape) for name in _SUMS}
-        return replace(self, n_images=0, **sums)
+        return replace(self, n_images=0, largest=0.0, **sums)
 
-    def round(self):
+    def to_float32(self):
         """Return the sums as they are kept: what there is at every location in float32, as maps are."""
         return replace(self, total=self.total.astype(np.float32), cubic=self.cubic.astype(np.float32))
 
-    def combine(self, other, sign=1):
-        """Return the sums with those of other images about the same pivot, added or (`sign` = -1) taken away."""
-        sums = {name: getattr(self, name) + sign * getattr(other, name) for name in _SUMS}
-        return replace(self, n_images=self.n_images + sign * other.n_images, **sums)
+    def merge(self, other):
+        """Return the sums with those of other images about the same pivot."""
+        sums: dict = {name: getattr(self, name) + getattr(other, name) for name in _SUMS}
+        largest = max(self.largest, other.largest, _largest(sums["scatter"]))
+        return replace(self, n_images=self.n_images + other.n_images, largest=largest, **sums)
+
+    def remove(self, other):
+        """Return the sums without those of some of the images."""
+        sums: dict = {name: getattr(self, name) - getattr(other, name) for name in _SUMS}
+        return replace(self, n_images=self.n_images - other.n_images, **sums)
 
     def __getstate__(self):
         lower = np.tril_indices(self.scatter.shape[-1])
@@ -134,6 +146,8 @@ class PlaceGaussian:
     shape : tuple of int
         Height and width of the map.
     mean : ndarray of shape (n_places, n_channels)
+    deviation : ndarray of shape (n_channels,)
+        Standard deviation of each channel, over all places.
     whitener : ndarray of shape (n_places or 1, n_kept, n_channels)
         W with WᵀW the inverse of the covariance, or of its part along the kept directions.
     n_kept : ndarray of int of shape (n_places or 1,)
@@ -141,13 +155,13 @@ class PlaceGaussian:
     shrinkage : ndarray of shape (n_places or 1,)
     """
 
-    def __init__(self, shape, mean, whitener, n_kept, shrinkage):
+    def __init__(self, shape, mean, deviation, whitener, n_kept, shrinkage):
         self.shape = shape
         self.mean = mean
         self.n_kept = n_kept
         self.shrinkage = shrinkage
-        # What rounding to float32 does to W (x - mean) is at most about eps |W| |mean|.
-        largest = np.abs(mean).max(axis=0)
+        # What rounding to float32 does to W (x - mean) is at most about eps |W| (|mean| + |x - mean|).
+        largest = np.abs(mean).max(axis=0) + 3 * deviation
         error = np.finfo(np.float32).eps * np.linalg.norm(np.abs(whitener) @ largest, axis=-1) / np.sqrt(n_kept)
         dtype = np.float32 if error.max() < _FLOAT32_ERROR else np.float64
         self._mean, self._whitener = mean.astype(dtype), whitener.astype(dtype)
@@ -185,15 +199,20 @@ def estimate(sums, n_components=None):
     Raises
     ------
     numpy.linalg.LinAlgError
-        If a covariance is singular.
+        If the covariance that all places share is singular.
     ValueError
-        If there are fewer components than asked for.
+        If there are fewer components than asked for, or some map held NaN or infinity.
     """
+    if not np.isfinite(sums.quartic).all():
+        raise ValueError("maps of normal images hold NaN or infinity")
     step = sums.total.astype(np.float64) / sums.n_rows
     whitener, n_kept, shrinkage = _whiten_pooled(sums, step, n_components)
     if sums.is_local:
         whitener, n_kept, shrinkage = _whiten_places(sums, step, n_components, whitener, n_kept, shrinkage)
-    return PlaceGaussian(sums.shape, sums.pivot + step, whitener, n_kept, shrinkage)
+    channels = np.arange(step.shape[1])
+    squares = sums.scatter[..., channels, channels].reshape(-1, len(channels)).sum(axis=0)
+    deviation = np.sqrt(squares / (sums.n_rows * len(step)))
+    return PlaceGaussian(sums.shape, sums.pivot + step, deviation, whitener, n_kept, shrinkage)
 
 
 def count_bytes(kind, shape, n_channels, n_sums=1):
@@ -202,8 +221,13 @@ def count_bytes(kind, shape, n_channels, n_sums=1):
     n_places = 1 if kind == "global" else n_locations
     n_matrices = n_places if kind == "local" else 1
     per_sums = 8 * (n_matrices * n_channels**2 + 3 * n_places * n_channels)
-    per_gaussian = 8 * (n_matrices * n_channels**2 + n_places * n_channels)
-    return (n_sums + 1) * per_sums + 2 * per_gaussian
+    per_gaussian = 4 * n_matrices * n_channels**2 + 12 * n_places * n_channels
+    block = 8 * min(_BLOCK, n_matrices * n_channels**2 + n_locations * n_channels)
+    # out of fold: the sums of all, of those left out, and of the others; a Gaussian of all, and one being made
+    n_more, n_gaussians = (1, 1) if n_sums == 1 else (3, 2)
+    being_made = 8 * (n_matrices + 3) * n_channels**2 + 8 * n_places * n_channels
+    maps = 3 * 4 * PIVOT_IMAGES * n_locations * n_channels
+    return (n_sums + n_more) * per_sums + n_gaussians * per_gaussian + being_made + 8 * block + maps
 
 
 def _split(maps, pivot):
@@ -227,11 +251,15 @@ def _whiten_pooled(sums, step, n_components):
     scatter = sums.scatter.sum(axis=0) if sums.is_local else sums.scatter
     covariance = scatter / n_rows - step.T @ step / n_places
     quartic = _central_quartic(sums, step, covariance).sum()
-    return _whiten(covariance[np.newaxis], n_rows, quartic[np.newaxis], n_components)
+    noise = sums.largest / n_rows * (n_places if sums.is_local else 1)
+    *found, tells = _whiten(covariance[np.newaxis], n_rows, quartic[np.newaxis], n_components, noise)
+    if not tells[0]:
+        raise np.linalg.LinAlgError("There is no variance, or no noise to shrink by.")
+    return found
 
 
 def _whiten_places(sums, step, n_components, *shared):
-    """Return the same of each place's own covariance; where its rows do not vary, what all places share."""
+    """Return the same of each place's own covariance; where that tells too little, what all places share."""
     n_rows, n_channels = sums.n_rows, sums.pivot.shape[1]
     variance = sums.squares / n_rows - np.einsum("ij,ij->i", step, step)
     varied = np.flatnonzero(variance >= _STILL * variance.mean())
@@ -242,14 +270,12 @@ def _whiten_places(sums, step, n_components, *shared):
         part = step[places]
         covariance = sums.scatter[places] / n_rows - part[:, :, np.newaxis] * part[:, np.newaxis, :]
         quartic = _central_quartic(sums, step, covariance, places)
-        parts.append(_whiten(covariance, n_rows, quartic, n_components))
-    n_most = max(one.shape[1] for one, _, _ in [shared, *parts])
+        *found, tells = _whiten(covariance, n_rows, quartic, n_components, sums.largest / n_rows)
+        parts.append((places[tells], *found))
+    n_most = max(one.shape[1] for one in [shared[0], *(part[1] for part in parts)])
     whitener, n_kept, shrinkage = (np.repeat(one, len(step), axis=0) for one in (_pad(shared[0], n_most), *shared[1:]))
-    done = 0
-    for own_whitener, own_n_kept, own_shrinkage in parts:
-        places = varied[done : done + len(own_whitener)]
+    for places, own_whitener, own_n_kept, own_shrinkage in parts:
         whitener[places], n_kept[places], shrinkage[places] = _pad(own_whitener, n_most), own_n_kept, own_shrinkage
-        done += len(places)
     return whitener, n_kept, shrinkage
 
 
@@ -268,64 +294,66 @@ def _central_quartic(sums, step, covariance, places=slice(None)):
         mean = variance.mean()
         along = np.einsum("ij,ij->i", step @ covariance, step) * (variance / mean if mean > 0 else 1.0)
     cubic = np.einsum("ij,ij->i", step, sums.cubic[places])
-    return sums.quartic[places] + n_rows * (4 * along + length**2) - 4 * cubic + 2 * length * squares
+    quartic = sums.quartic[places] + n_rows * (4 * along + length**2) - 4 * cubic + 2 * length * squares
+    return np.maximum(quartic, np.square(squares - n_rows * length) / n_rows)  # Cauchy and Schwarz: no less is possible
 
 
-def _whiten(covariance, n_rows, quartic, n_components):
-    """Return the whiteners of a stack of covariances, how many directions they keep, and the shrinkage intensities."""
+def _whiten(covariance, n_rows, quartic, n_components, noise):
+    """Return what a stack of covariances is whitened by, and which of them tell enough.
+
+    Returns
+    -------
+    whitener : ndarray of shape (n_telling, n_kept, n_channels)
+    n_kept : ndarray of shape (n_telling,)
+    shrinkage : ndarray of shape (n_telling,)
+    tells : ndarray of bool of shape (n,)
+        Whether it is regular.
+    """
+    diagonal = np.arange(covariance.shape[-1])
+    variances = covariance[:, diagonal, diagonal]
     if n_components is not None:
-        return _whiten_least(covariance, n_rows, n_components)
-    n_channels = covariance.shape[-1]
-    trace = np.trace(covariance, axis1=1, axis2=2)
+        tells = variances.max(axis=1) > _ROUNDING * noise
+        return *_whiten_least(covariance[tells], n_rows, n_components, noise), tells
+    trace = variances.sum(axis=1)
     norm = np.einsum("ijk,ijk->i", covariance, covariance)
-    shrinkage = ledoit_wolf_intensity(n_rows, n_channels, trace, norm, quartic)
-    shrunk = covariance * (1.0 - shrinkage)[:, np.newaxis, np.newaxis]
-    diagonal = np.arange(n_channels)
-    shrunk[:, diagonal, diagonal] += (shrinkage * trace / n_channels)[:, np.newaxis]
-    singular = ~(shrunk[:, diagonal, diagonal].min(axis=1) > 0)
-    if not singular.any():
-        try:
-            factor = np.linalg.cholesky(shrunk)
-            # a pivot's square is the variance that the channels before it leave unexplained
-            left = factor[:, diagonal, diagonal] ** 2 / shrunk[:, diagonal, diagonal]
-            singular = left.min(axis=1) <= 10 * n_channels * np.finfo(np.float64).eps
-        except np.linalg.LinAlgError:
-            singular[:] = True
-    if singular.any():
-        raise _singular(singular)
-    return np.linalg.inv(factor), np.full(len(trace), n_channels), shrinkage
+    shrinkage = ledoit_wolf_intensity(n_rows, len(diagonal), trace, norm, quartic)
+    floor = shrinkage * trace / len(diagonal)
+    tells = floor > _ROUNDING * noise
+    if not tells.all():  # no noise to shrink by, as rows of two values show none: regular only if it is as it is
+        spectra = np.linalg.eigvalsh(covariance[~tells])
+        tells[~tells] = spectra[:, 0] > 10 * len(diagonal) * np.finfo(np.float64).eps * spectra[:, -1]
+    shrunk = covariance[tells] * (1.0 - shrinkage[tells])[:, np.newaxis, np.newaxis]
+    shrunk[:, diagonal, diagonal] += floor[tells, np.newaxis]
+    factor = np.linalg.cholesky(shrunk)
+    return np.linalg.inv(factor), np.full(len(factor), len(diagonal)), shrinkage[tells], tells
 
 
-def _singular(places):
-    more = f", at {np.count_nonzero(places)} of {len(places)} locations" if len(places) > 1 else ""
-    return np.linalg.LinAlgError(more)
-
-
-def _whiten_least(covariance, n_rows, n_components):
+def _whiten_least(covariance, n_rows, n_components, noise):
     """Return the same along the directions of least variance: one may keep more than another, and rows of 0 fill up."""
     n_channels = covariance.shape[-1]
+    index = np.arange(n_channels)
     variances, axes = np.linalg.eigh(covariance)
     variances, axes = np.maximum(variances[:, ::-1], 0.0), axes.transpose(0, 2, 1)[:, ::-1]
-    largest = variances[:, :1]
-    if not (largest > 0).all():
-        raise _singular(largest <= 0)
-    # rounding, not directions: of the decomposition, and of features that come in float32
-    tolerance = max(n_rows, n_channels) * np.finfo(np.float64).eps
-    n_found = np.count_nonzero(variances > tolerance * largest, axis=1)
+    # rounding, not directions: of the decomposition, and of sums that were larger once
+    tolerance = max(n_rows, n_channels) * np.finfo(np.float64).eps * np.maximum(variances[:, :1], noise)
+    n_found = np.count_nonzero(variances > tolerance, axis=1)
     if isinstance(n_components, (float, np.floating)):
-        index = np.arange(n_channels)
         found = np.where(index < n_found[:, np.newaxis], variances, 0.0)
         first = np.minimum(find_crossing(found, n_components) + 1, n_found - 1) if n_components < 1 else 0 * n_found
     elif (n_found < n_components).any():
         raise ValueError(f"n_components={n_components}, but there are places with only {n_found.min()} components")
     else:
         first = n_found - n_components
-    kept = (np.arange(n_channels) >= first[:, np.newaxis]) & (np.arange(n_channels) < n_found[:, np.newaxis])
+    kept = (index >= first[:, np.newaxis]) & (index < n_found[:, np.newaxis])
     n_kept = np.count_nonzero(kept, axis=1)
     variances = np.where(kept, variances, 0.0)
     trace, norm = variances.sum(axis=1), np.square(variances).sum(axis=1)
     shrinkage = oas_intensity(n_rows, n_kept, trace, norm)
     shrunk = (1.0 - shrinkage)[:, np.newaxis] * variances + (shrinkage * trace / n_kept)[:, np.newaxis]
     scale = np.divide(1.0, np.sqrt(shrunk), out=np.zeros_like(shrunk), where=kept)
-    used = slice(first.min(), n_found.max())
+    used = slice(first.min(initial=n_channels), n_found.max(initial=0))
     return axes[:, used] * scale[:, used, np.newaxis], n_kept, shrinkage
+
+
+def _largest(scatter):
+    return float(np.diagonal(scatter, axis1=-2, axis2=-1).max())
