@@ -44,7 +44,7 @@ def find_page(cls):
 
 
 def write_pages(folder):
-    """Write ``index.rst`` and one file a module; autosummary makes the pages of the names."""
+    """Write ``index.rst`` and one file a module; return the latter, of which autosummary makes the pages of the names."""
     folder.mkdir(exist_ok=True)
     pages = find_pages()
     index = ["Reference", "=========", "", *_ABOUT, "", ".. toctree::", "   :maxdepth: 2", ""]
@@ -58,6 +58,7 @@ def write_pages(folder):
                 lines += ["", f"``{name}.{public}`` is :obj:`{pages[f'{name}.{public}']}`."]
         _write(folder / f"{name}.rst", lines)
     _write(folder / "index.rst", index)
+    return [f"{folder.name}/{name}.rst" for name in find_modules()]
 
 
 def resolve_name(app, env, node, contnode):

@@ -35,7 +35,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 
 # The reference: one page a public name, made of the modules' own __all__.
-autosummary_generate = True
+autosummary_generate = _api.write_pages(Path(__file__).parent / "api")
 autodoc_default_options = {"members": True, "inherited-members": True}
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
@@ -83,7 +83,6 @@ StampedEstimator._doc_link_url_param_generator = lambda self: {"page": _api.find
 
 
 def setup(app):
-    """Write the pages of the reference, and let names of other modules resolve in docstrings."""
-    _api.write_pages(Path(__file__).parent / "api")
+    """Let names of other modules resolve in docstrings, and leave out what classes inherit from elsewhere."""
     app.connect("missing-reference", _api.resolve_name)
     app.connect("autodoc-skip-member", _api.skip_foreign)

@@ -41,6 +41,7 @@ search = GridSearchCV(
     cv=StratifiedKFold(3, shuffle=True, random_state=0),
 ).fit(images, y)
 print("chosen:", search.best_params_)
+search
 
 # %%
 # What the search saw

@@ -86,8 +86,11 @@ axes.set_xlabel("false-positive rate asked for")
 axes.set_ylabel("rate reached on held-out normal cells")
 axes.set_xscale("log")
 axes.set_yscale("log")
-for axis in (axes.xaxis, axes.yaxis):
-    axis.set_major_formatter(lambda rate, _: f"{100 * rate:g} %")
+marks = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
+axes.set_xticks(targets, [f"{100 * rate:g} %" for rate in targets])
+axes.set_yticks(marks, [f"{100 * rate:g} %" for rate in marks])
+axes.minorticks_off()
+axes.set_ylim(0.004, 0.8)
 axes.legend()
 plt.show()
 

@@ -77,14 +77,14 @@ for title, values in rates.items():
 # %%
 import matplotlib.pyplot as plt
 
-figure, axes = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
+figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
 for title, values in rates.items():
     axes.plot(range(3, len(batches) + 1), 100 * np.array(values), marker="o", label=title)
 axes.axhline(5, color="black", linestyle=":", label="what was asked for")
 axes.set_xlabel("batch")
 axes.set_ylabel("false alarms before it is learnt, %")
 axes.set_ylim(0)
-axes.legend()
+figure.legend(loc="outside lower center", ncols=2)
 plt.show()
 
 # %%

@@ -103,13 +103,15 @@ print(table.groupby("kind")["verdict"].value_counts().unstack(fill_value=0))
 # %%
 import matplotlib.pyplot as plt
 
-figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
+figure, axes = plt.subplots(figsize=(6, 2.8), layout="constrained")
 for position, (kind, rows) in enumerate(table.groupby("kind")):
     axes.scatter(-rows["score"], position + rng.uniform(-0.2, 0.2, len(rows)), s=14, label=kind)
 axes.axvline(-line[-1].offset_, color="black", linestyle="--", label="threshold")
 axes.set_yticks(range(3), sorted(set(data.kind_test)))
 axes.set_xlabel("distance, summed over the levels")
 axes.set_xscale("log")
+axes.set_xticks([40, 60, 100, 200], ["40", "60", "100", "200"])
+axes.minorticks_off()
 plt.show()
 
 # %%

@@ -91,6 +91,12 @@ def make_detector(name, columns, random_state=0):
     ------
     ValueError
         If there is no such detector.
+
+    Examples
+    --------
+    >>> from skgad.benchmark import make_detector
+    >>> make_detector("IsolationForest", ["level1__0", "level2__0"])
+    LevelwiseDetector(detector=IsolationForest(random_state=0))
     """
     if name == LINE:
         return MahalanobisDetector()

@@ -89,6 +89,25 @@ def run_tables(
         If a name is unknown.
     WeightsError, BackboneError
         If a network cannot be had.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from skgad.benchmark import Category, run_tables
+    >>> images = np.random.default_rng(0).integers(0, 256, size=(14, 32, 32, 3), dtype=np.uint8)
+    >>> noise = Category("noise", images[:10], images[10:], np.array([1, 1, -1, -1]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tables = run_tables(
+    ...         "1",
+    ...         categories=[noise],
+    ...         backbones=["tf_efficientnet_lite0"],
+    ...         out=folder,
+    ...         cache=folder,
+    ...         n_folds=2,
+    ...     )
+    >>> len(tables)
+    1
     """
     check_detectors(detectors)
     names = _list_tables(which, backbones)

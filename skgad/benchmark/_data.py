@@ -29,12 +29,23 @@ MVTEC_AD = {
 
 
 class Category(NamedTuple):
-    """One data set with its official split."""
+    """One data set with its official split.
+
+    Parameters
+    ----------
+    name : str
+    X_train : ndarray of str
+        Paths of normal images, sorted by name.
+    X_test : ndarray of str
+        Paths.
+    y_test : ndarray of int
+        +1 normal, -1 anomalous.
+    """
 
     name: str
-    X_train: np.ndarray  # paths of normal images, sorted by name
+    X_train: np.ndarray
     X_test: np.ndarray
-    y_test: np.ndarray  # +1 normal, -1 anomalous
+    y_test: np.ndarray
 
     @property
     def is_original(self):
@@ -65,6 +76,21 @@ def load_mvtec(root, names=None, n_folds=5):
         If `root` is missing or a category is missing or incomplete; says what is missing of each.
     ValueError
         If two categories have the same name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from skgad.benchmark import load_mvtec
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     for name, count in [("train/good", 5), ("test/good", 1), ("test/crack", 1)]:
+    ...         (Path(root) / "cloth" / name).mkdir(parents=True)
+    ...         for number in range(count):
+    ...             Image.new("L", (8, 8)).save(Path(root) / "cloth" / name / f"{number}.png")
+    ...     categories = load_mvtec(root)
+    >>> [(one.name, len(one.X_train), one.y_test.tolist()) for one in categories]
+    [('cloth', 5, [-1, 1])]
     """
     roots = [Path(one) for one in (root if isinstance(root, (list, tuple)) else [root])]
     absent = [str(one) for one in roots if not one.is_dir()]
@@ -97,12 +123,27 @@ def load_packaged(names=None):
     They have no official split: 60 % of the normal cells, drawn with the seed 0, are learnt from; the other normal
     cells and all defective ones are the test set.
 
+    Parameters
+    ----------
+    names : list of str, default=None
+        Which of the two; None for both.
+
+    Returns
+    -------
+    list of Category
+
     Raises
     ------
     ValueError
         If a name is unknown.
     ModuleNotFoundError
         If the package elpv-dataset is not installed.
+
+    Examples
+    --------
+    >>> from skgad.benchmark import load_packaged
+    >>> [(one.name, len(one.X_train), len(one.X_test)) for one in load_packaged()]
+    [('elpv_mono', 352, 549), ('elpv_poly', 552, 770)]
     """
     known = ("elpv_mono", "elpv_poly")
     unknown = [name for name in names or () if name not in known]

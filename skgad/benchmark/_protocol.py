@@ -32,13 +32,26 @@ _VERSIONS = (__version__, np.__version__, scipy.__version__, sklearn.__version__
 
 
 class Cell(NamedTuple):
-    """A finished cell."""
+    """A finished cell.
 
-    backbone: str  # with the tag of its training
+    Parameters
+    ----------
+    backbone : str
+        With the tag of its training.
+    category : str
+    fold : int
+    family : str
+        "gaussians", "compressions", "augmented", or the name of a detector.
+    y_test : ndarray of int
+        +1 normal, -1 anomalous.
+    result : Result
+    """
+
+    backbone: str
     category: str
     fold: int
-    family: str  # "gaussians", "compressions", "augmented", or the name of a detector
-    y_test: np.ndarray  # +1 normal, -1 anomalous
+    family: str
+    y_test: np.ndarray
     result: Result
 
 
@@ -62,7 +75,24 @@ class Run(NamedTuple):
 
 
 def make_folds(n_train, n_folds=5):
-    """Return the positions that each fold learns from: the larger part by ``KFold(shuffle=True, random_state=0)``."""
+    """Return the positions that each fold learns from: the larger part by ``KFold(shuffle=True, random_state=0)``.
+
+    Parameters
+    ----------
+    n_train : int
+        Training images.
+    n_folds : int, default=5
+
+    Returns
+    -------
+    list of ndarray of int
+
+    Examples
+    --------
+    >>> from skgad.benchmark import make_folds
+    >>> [len(fold) for fold in make_folds(12)]
+    [9, 9, 10, 10, 10]
+    """
     return [learnt for learnt, _ in KFold(n_folds, shuffle=True, random_state=0).split(np.arange(n_train))]
 
 
@@ -111,6 +141,18 @@ def evaluate(
     ------
     WeightsError, BackboneError
         If a network cannot be had: before anything is computed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from skgad.benchmark import Category, evaluate, measure_aurocs
+    >>> images = np.random.default_rng(0).integers(0, 256, size=(14, 32, 32, 3), dtype=np.uint8)
+    >>> noise = Category("noise", images[:10], images[10:], np.array([1, 1, -1, -1]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = evaluate([noise], {"tf_efficientnet_lite0": ["gaussians"]}, out=folder, cache=folder, n_folds=2)
+    >>> measure_aurocs(run.cells)["fold"].unique().tolist()
+    [0, 1]
     """
     for backbone in plan:
         DeepFeatureTransformer(backbone, cache=cache, weights=weights).fit(categories[0].X_train[:1])

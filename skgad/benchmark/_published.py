@@ -147,6 +147,12 @@ def published(table, backbone, method, level, category=""):
     Returns
     -------
     tuple of (float, float or None), or None
+
+    Examples
+    --------
+    >>> from skgad.benchmark import published
+    >>> published(1, "tf_efficientnet_b4.aa_in1k", "Mahalanobis", "7")
+    (96.7, 1.0)
     """
     return _read().get((table, backbone, method, level, category))
 

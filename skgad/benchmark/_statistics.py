@@ -23,6 +23,16 @@ def measure_aurocs(cells):
     -------
     DataFrame
         With the columns backbone, category, fold, method, level, n_features and value, in percent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad.benchmark import Cell, Result, measure_aurocs
+    >>> distances = np.array([[1.0, 2.0, 3.0, 2.5]])
+    >>> result = Result(["mahalanobis"], ["7"], np.array([2]), distances, 0.0, 0.0)
+    >>> cell = Cell("net", "cloth", 0, "gaussians", np.array([1, 1, -1, -1]), result)
+    >>> measure_aurocs([cell])[["category", "level", "value"]].to_numpy().tolist()
+    [['cloth', '7', 100.0]]
     """
     return pd.DataFrame(
         [
@@ -48,6 +58,16 @@ def measure_working_points(cells, *, level="7", sigmas=(1, 2, 3, 4, 5)):
     -------
     DataFrame
         Like that of `measure_aurocs`, for the given level; ``level`` is "1 sigma fpr", "1 sigma tpr", ..., "auroc".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad.benchmark import Cell, Result, measure_working_points
+    >>> distances = np.array([[1.0, 2.0, 3.0, 2.5]])
+    >>> result = Result(["mahalanobis"], ["7"], np.array([2]), distances, 0.0, 0.0)
+    >>> cell = Cell("net", "cloth", 0, "gaussians", np.array([1, 1, -1, -1]), result)
+    >>> measure_working_points([cell], sigmas=[1])[["level", "value"]].to_numpy().tolist()
+    [['1 sigma fpr', 50.0], ['1 sigma tpr', 100.0], ['auroc', 100.0]]
     """
     rows = []
     for cell in cells:
@@ -65,7 +85,28 @@ def measure_working_points(cells, *, level="7", sigmas=(1, 2, 3, 4, 5)):
 
 
 def average_folds(figures):
-    """Return the mean over the folds of each category, as a frame with the columns value and n_features."""
+    """Return the mean over the folds of each category.
+
+    Parameters
+    ----------
+    figures : DataFrame
+        Of `measure_aurocs` or `measure_working_points`.
+
+    Returns
+    -------
+    DataFrame
+        With the columns backbone, category, method, level, value and n_features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad.benchmark import Cell, Result, average_folds, measure_aurocs
+    >>> distances = np.array([[1.0, 2.0, 3.0, 2.5]])
+    >>> result = Result(["mahalanobis"], ["7"], np.array([2]), distances, 0.0, 0.0)
+    >>> cell = Cell("net", "cloth", 0, "gaussians", np.array([1, 1, -1, -1]), result)
+    >>> average_folds(measure_aurocs([cell, cell._replace(fold=1)])).shape
+    (1, 6)
+    """
     by = ["backbone", "category", "method", "level"]
     return figures.groupby(by, sort=False, as_index=False)[["value", "n_features"]].mean()
 
@@ -73,11 +114,27 @@ def average_folds(figures):
 def average_categories(figures):
     """Return mean and standard error over the categories, each of them a mean over its folds.
 
+    Parameters
+    ----------
+    figures : DataFrame
+        Of `measure_aurocs` or `measure_working_points`.
+
     Returns
     -------
     DataFrame
         With the columns backbone, method, level, mean, sem (``ddof=1``; NaN for one category), n_categories and
         n_features (a mean).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad.benchmark import Cell, Result, average_categories, measure_aurocs
+    >>> distances = np.array([[1.0, 2.0, 3.0, 2.5]])
+    >>> result = Result(["mahalanobis"], ["7"], np.array([2]), distances, 0.0, 0.0)
+    >>> cell = Cell("net", "cloth", 0, "gaussians", np.array([1, 1, -1, -1]), result)
+    >>> figures = measure_aurocs([cell, cell._replace(category="wood", y_test=np.array([1, -1, 1, -1]))])
+    >>> average_categories(figures)[["mean", "sem", "n_categories"]].to_numpy().tolist()
+    [[75.0, 25.0, 2.0]]
     """
     rows = []
     for place, group in average_folds(figures).groupby(PLACE, sort=False):
@@ -104,6 +161,16 @@ class Bootstrap:
     categories : list of str
     values : dict of (backbone, method, level) to ndarray of shape (n_categories, 1 + n_draws)
         In percent; the first column is of the images as they are. Only what all categories have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad.benchmark import Bootstrap, Cell, Result
+    >>> distances = np.array([[1.0, 2.0, 3.0, 2.5]])
+    >>> result = Result(["mahalanobis"], ["7"], np.array([2]), distances, 0.0, 0.0)
+    >>> cell = Cell("net", "cloth", 0, "gaussians", np.array([1, 1, -1, -1]), result)
+    >>> Bootstrap([cell], n_draws=100).mean(("net", "mahalanobis", "7"))
+    (100.0, 100.0, 100.0)
     """
 
     def __init__(self, cells, n_draws=2000, random_state=0):
@@ -117,11 +184,29 @@ class Bootstrap:
         self.values = {place: np.array(rows) for place, rows in drawn.items() if len(rows) == len(self.categories)}
 
     def mean(self, place):
-        """Return the mean over categories and its interval: (mean, low, high)."""
+        """Return the mean over categories and its interval.
+
+        Parameters
+        ----------
+        place : tuple of (backbone, method, level)
+
+        Returns
+        -------
+        tuple of (mean, low, high)
+        """
         return _with_interval(self.values[place])
 
     def difference(self, place, other):
-        """Return the mean paired difference of two places and its interval, and the differences by category."""
+        """Return the mean paired difference of two places and its interval, and the differences by category.
+
+        Parameters
+        ----------
+        place, other : tuple of (backbone, method, level)
+
+        Returns
+        -------
+        tuple of (mean, low, high, dict of category to difference)
+        """
         values = self.values[place] - self.values[other]
         return *_with_interval(values), dict(zip(self.categories, values[:, 0], strict=True))
 

@@ -14,12 +14,26 @@ import numpy as np
 
 
 class Result(NamedTuple):
-    """What a cell gives: distances of the test images, by method and level, and what they cost."""
+    """What a cell gives: distances of the test images, by method and level, and what they cost.
 
-    methods: list  # of str, one a row
-    levels: list  # of str: "1", ..., "sum"
-    n_features: np.ndarray  # behind each row's distance; 0 where the distance has no law
-    distances: np.ndarray  # (n_rows, n_test), higher is more anomalous
+    Parameters
+    ----------
+    methods : list of str
+        One a row.
+    levels : list of str
+        "1", ..., "sum".
+    n_features : ndarray of int of shape (n_rows,)
+        Behind each row's distance; 0 where the distance has no law.
+    distances : ndarray of shape (n_rows, n_test)
+        Higher is more anomalous.
+    seconds : float
+    peak_mib : float
+    """
+
+    methods: list
+    levels: list
+    n_features: np.ndarray
+    distances: np.ndarray
     seconds: float
     peak_mib: float
 

@@ -78,6 +78,14 @@ def augment(image, rng, *, category=None):
     ----------
     Rippel, Mertens and Merhof, "Modeling the Distribution of Normal Data in Pre-Trained Deep Features for Anomaly
     Detection", ICPR 2020, Figure 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad.deep import augment
+    >>> image = np.zeros((32, 32, 3), dtype=np.uint8)
+    >>> augment(image, np.random.default_rng(0), category="screw").shape
+    (32, 32, 3)
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.shape[0] != image.shape[1]:
         raise ValueError(f"image must be uint8 of shape (side, side, 3); got {image.dtype} of shape {image.shape}.")
@@ -114,6 +122,15 @@ class AugmentedImages(Dataset):
         Another pass alters the same images in another way.
     random_state : int, default=0
         The same number, pass and position give the same image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad.deep import AugmentedImages
+    >>> images = np.zeros((3, 50, 40, 3), dtype=np.uint8)
+    >>> altered = AugmentedImages(images, 32)
+    >>> len(altered), altered[0].shape
+    (3, (32, 32, 3))
     """
 
     def __init__(self, images, image_size, *, category=None, pass_number=0, random_state=0):

@@ -105,9 +105,11 @@ class AnomalyMapDisplay:
             With ``score_maps``: one of `skgad.spatial`, or an `FPRThresholdCV` of one.
         image : path, PIL image, tensor or array of shape (height, width) or (height, width, n_channels)
             One image.
+        mask
+            As of `from_predictions`.
         threshold : float, default=None
             None takes ``pixel_threshold_`` of the estimator, or of the detector in it, where there is one.
-        mask, kind, vmax, alpha, colorbar, ax
+        kind, vmax, alpha, colorbar, ax
             As of `from_predictions`.
 
         Returns

@@ -73,10 +73,12 @@ class ScoreHistogramDisplay:
             With ``score_samples``.
         X : its input, of length n_samples
             Images that it has not learnt: those that it has score higher than new ones.
-        y, bins, density, ax
+        y
             As of `from_predictions`.
         threshold : float, default=None
             None takes ``offset_`` of the detector, and draws none if it has none.
+        bins, density, ax
+            As of `from_predictions`.
 
         Returns
         -------
