@@ -44,7 +44,7 @@ def find_page(cls):
 
 
 def write_pages(folder):
-    """Write ``index.rst`` and one file a module; return the latter, of which autosummary makes the pages of the names."""
+    """Write ``index.rst`` and one file a module; return the latter: autosummary makes the pages of their names."""
     folder.mkdir(exist_ok=True)
     pages = find_pages()
     index = ["Reference", "=========", "", *_ABOUT, "", ".. toctree::", "   :maxdepth: 2", ""]
