@@ -4,6 +4,9 @@ import importlib
 import inspect
 import pkgutil
 
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+
 import skgad
 
 _ABOUT = [
@@ -44,7 +47,7 @@ def find_page(cls):
 
 
 def write_pages(folder):
-    """Write ``index.rst`` and one file a module; return the latter: autosummary makes the pages of their names."""
+    """Write ``index.rst`` and one file a module; return the latter, of which autosummary makes the other pages."""
     folder.mkdir(exist_ok=True)
     pages = find_pages()
     index = ["Reference", "=========", "", *_ABOUT, "", ".. toctree::", "   :maxdepth: 2", ""]
@@ -69,6 +72,19 @@ def resolve_name(app, env, node, contnode):
             domain = env.domains["py"]
             return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", page, node, contnode)
     return None
+
+
+def link_code(app, doctree):
+    """Make links of public names that a page writes as code, such as ``NPCA``."""
+    pages = find_pages()
+    pages |= {name.rsplit(".", 1)[1]: page for name, page in reversed(pages.items())}
+    for node in list(doctree.findall(nodes.literal)):
+        page = pages.get(node.astext())
+        if page and isinstance(node.parent, (nodes.paragraph, nodes.entry)):
+            link = pending_xref("", refdomain="py", reftype="obj", reftarget=page, refexplicit=True)
+            link["refdoc"] = app.env.docname
+            node.replace_self(link)
+            link += node
 
 
 def skip_foreign(app, what, name, value, skip, options):

@@ -55,7 +55,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
     "min_reported_time": 0,
-    "matplotlib_animations": False,
+    "write_computation_times": False,
 }
 
 html_math_renderer = "mathml"
@@ -83,6 +83,7 @@ StampedEstimator._doc_link_url_param_generator = lambda self: {"page": _api.find
 
 
 def setup(app):
-    """Let names of other modules resolve in docstrings, and leave out what classes inherit from elsewhere."""
+    """Make names links, in docstrings and pages, and leave out what classes inherit from elsewhere."""
     app.connect("missing-reference", _api.resolve_name)
+    app.connect("doctree-read", _api.link_code)
     app.connect("autodoc-skip-member", _api.skip_foreign)

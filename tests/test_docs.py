@@ -92,3 +92,10 @@ def test_pixels_of_the_solar_cells_are_not_in_the_gallery():
         code = path.read_text()
         if "load_elpv" in code and "imshow(Image.open" in code:  # the picture goes to a file, and is closed
             assert code.count("plt.close(figure)") == code.count("savefig") == 1
+
+
+def test_every_room_is_on_the_page_for_contributors():
+    page = (ROOT / "docs" / "contributing.md").read_text()
+    files = [path.name for path in (ROOT / "skgad").glob("*.py") if path.stem != "__init__"]
+    folders = [f"{path.parent.name}/" for path in (ROOT / "skgad").glob("*/__init__.py")]
+    assert [room for room in [*files, *folders] if f"{room}`" not in page] == []
