@@ -67,49 +67,33 @@ print("alarms on damaged pieces:    ", np.mean(inspector.predict(damaged) == -1)
 # %%
 # Maps and scores
 # ---------------
-# All maps have one colour scale: they are in units of distance, and none is scaled by itself. The white line encloses
-# what exceeds the pixel threshold. The score of an image is minus the largest distance of a level, averaged over the
-# levels; the histogram shows scores without their sign.
+# `AnomalyMapDisplay` draws a map over its image. Colours go from 0 to twice the pixel threshold on every image, so that
+# pictures compare; the solid line encloses what exceeds the threshold, the dashed one what was painted. The score of an
+# image is minus the largest distance of a level, averaged over the levels: `ScoreHistogramDisplay` shows the scores on
+# either side of the threshold for images.
 
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from PIL import Image
 
+from skgad.plotting import AnomalyMapDisplay, ScoreHistogramDisplay
 
-def shrink(map_):
-    """Return a map, which has the network's input size, at the size of the images."""
-    return np.asarray(Image.fromarray(map_).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+pieces = {"clean": new_clean[0], **dict(zip(kinds[:3], damaged[:3], strict=True))}
+painted = [None, *masks[:3]]
 
-
-pieces = [new_clean[0], *damaged[:3]]
-maps = [shrink(one) for one in inspector.score_maps(pieces)]
-threshold = inspector.estimator_.pixel_threshold_
-
-figure = plt.figure(figsize=(10.5, 3.6), layout="constrained")
-left, right = figure.subfigures(1, 2, width_ratios=[2, 1.2])
+figure = plt.figure(figsize=(11, 3.6), layout="constrained")
+left, right = figure.subfigures(1, 2, width_ratios=[2, 1.35])
 axes = left.subplots(2, 4)
-for column, (piece, one, title) in enumerate(zip(pieces, maps, ["clean", *kinds[:3]], strict=True)):
+for column, ((title, piece), mask) in enumerate(zip(pieces.items(), painted, strict=True)):
     axes[0, column].imshow(piece)
     axes[0, column].set_title(title)
-    heat = axes[1, column].imshow(one, cmap="inferno", vmin=0, vmax=max(one.max() for one in maps))
-    axes[1, column].contour(one, [threshold], colors="white", linewidths=0.8)
-for axis in axes.flat:
-    axis.axis("off")
-left.colorbar(heat, ax=axes, label="distance", shrink=0.8)
-
-distances = {"clean, not learnt": -inspector.score_samples(new_clean), "damaged": -inspector.score_samples(damaged)}
-bins = np.geomspace(*np.percentile(np.concatenate(list(distances.values())), [0, 100]), 30)
-axis = right.subplots()
-for title, values in distances.items():
-    axis.hist(values, bins=bins, alpha=0.7, label=title)
-axis.axvline(-inspector.offset_, color="black", linestyle="--", label="threshold for 5 %")
-axis.set_xscale("log")
-axis.set_xticks([20, 30, 50, 80], ["20", "30", "50", "80"], minor=False)
-axis.xaxis.set_minor_formatter("")
-axis.set_xlabel("distance of the image")
-axis.set_ylabel("pieces of cloth")
-axis.legend()
+    axes[0, column].axis("off")
+    display = AnomalyMapDisplay.from_estimator(inspector, piece, mask=mask, colorbar=column == 3, ax=axes[1, column])
+    if display.legend_ is not None:
+        display.legend_.remove()
+scores = inspector.score_samples([*new_clean, *damaged])
+labels = np.repeat([1, -1], [len(new_clean), len(damaged)])
+ScoreHistogramDisplay.from_predictions(labels, scores, threshold=inspector.offset_, ax=right.subplots())
 
 output = Path("output")
 output.mkdir(exist_ok=True)
@@ -121,6 +105,8 @@ plt.show()
 # -----------------------------
 # The masks are known, since the damage was painted. A clean piece has no mask, and its pixels count as normal ones. PRO
 # counts each damaged place once, however small it is; average precision is low where maps are coarser than the damage.
+
+from PIL import Image
 
 from skgad.metrics import pixel_scores
 
