@@ -63,7 +63,7 @@ from skgad.datasets import load_image_folder
 data = load_image_folder(folder)
 print(len(data.X_train), "images to learn from")
 for kind, count in zip(*np.unique(data.kind_test, return_counts=True), strict=True):
-    print(f"{count} images of {kind!r} to judge by")
+    print(f"{count} images of {str(kind)!r} to judge by")
 
 # %%
 # Learn

@@ -48,7 +48,9 @@ covered = np.array([np.nan if mask is None else cover(mask, one) for mask, one i
 order = np.argsort(covered if np.isfinite(covered).any() else -scores)  # images without a mask come last
 order = order[: np.count_nonzero(np.isfinite(covered)) or len(order)]
 called = scores < line.offset_
-print(f"{called.mean():.1%} of the anomalous images are found, and {np.nanmean(covered):.1%} of a defect's pixels")
+print(f"{called.mean():.1%} of the anomalous images are found")
+if np.isfinite(covered).any():
+    print(f"{np.nanmean(covered):.1%} of a defect's pixels are found")
 normal = np.flatnonzero(data.y_test == 1)
 print(f"false alarms: {(line.predict([data.X_test[row] for row in normal]) == -1).mean():.1%} of the normal images")
 

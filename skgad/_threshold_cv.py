@@ -384,9 +384,14 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
             raise ValueError(
                 f"fpr={self.fpr} cannot be reached with {count} = {n_groups} {what}: the smallest rate is "
                 f"1/{n_groups + 1} = {1 / (n_groups + 1):.3g}. Raise fpr, or give at least "
-                f"{groups_needed(self.fpr)} {'groups' if grouped else 'images'}."
+                f"{self._count_needed()} {'groups' if grouped else 'images'}."
             )
         return rank
+
+    def _count_needed(self):
+        """Return how many images or groups the rate and the folds need."""
+        folds = self.cv if counts_folds(self.cv) and not is_frozen(self.estimator) else 1
+        return max(groups_needed(self.fpr), int(folds))
 
     def _make_folds(self, X, n_samples, groups, n_groups):
         """Return the folds as a list of positions, or None to leave out one image at a time."""

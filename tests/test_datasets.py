@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from skgad.datasets import load_elpv, load_image_folder
+from skgad.exceptions import ImageWarning
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,8 @@ def test_image_folder(tmp_path):
     (tmp_path / "train/good/.hidden.png").write_text("no image")
     (tmp_path / "train/good/manual.pdf").write_text("no image")
     (tmp_path / "train/good/folder.png").mkdir()
-    data = load_image_folder(tmp_path)
+    with pytest.warns(ImageWarning, match=r"good: 3 files or folders are no images.*folder.png, manual.pdf, notes.txt"):
+        data = load_image_folder(tmp_path)
     assert [path.rsplit("/", 1)[1] for path in data.X_train] == ["a.JPG", "b.png"]
     assert data.kind_test.tolist() == ["good", "hole", "hole"]
     assert data.y_test.tolist() == [1, -1, -1]

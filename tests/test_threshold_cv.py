@@ -394,3 +394,10 @@ def test_a_stored_detector_is_the_same(store, tmp_path):
         loaded = skops.io.load(tmp_path / "detector", skops.io.get_untrusted_types(file=tmp_path / "detector"))
     np.testing.assert_array_equal(loaded.p_values(draw(seed=1)), detector.p_values(draw(seed=1)))
     assert loaded.summary() == detector.summary()
+
+
+def test_the_number_of_images_that_is_advised_suffices():
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(ValueError, match="give at least 20 images"):
+        FPRThresholdCV(MahalanobisDetector(), fpr=0.05).fit(X[:15])
+    FPRThresholdCV(MahalanobisDetector(), fpr=0.05).fit(X)

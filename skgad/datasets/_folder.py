@@ -1,9 +1,12 @@
 """Folders of images in the layout of MVTec AD: train/good, test/<kind>, ground_truth/<kind>."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from sklearn.utils import Bunch
+
+from ..exceptions import ImageWarning
 
 _GOOD = "good"
 _ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
@@ -40,6 +43,11 @@ def load_image_folder(root):
         If `root` or ``train/good`` is missing or ``train/good`` holds no image.
     ValueError
         If ``train`` holds other kinds than ``good``.
+
+    Warns
+    -----
+    ImageWarning
+        If a folder of images holds other files, or folders: they are left out.
 
     Examples
     --------
@@ -83,11 +91,15 @@ def load_image_folder(root):
 
 
 def _find_images(folder):
-    """Return the image files of a folder, by their endings, sorted by name."""
-    files = folder.iterdir() if folder.is_dir() else ()
-    return sorted(
-        path for path in files if path.suffix.lower() in _ENDINGS and not path.name.startswith(".") and path.is_file()
-    )
+    """Return the image files of a folder, by their endings, sorted by name; warn of what else is there."""
+    files = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+    images = sorted(path for path in files if path.suffix.lower() in _ENDINGS and path.is_file())
+    others = sorted(path.name for path in files if path not in set(images))
+    if others:
+        listed = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        message = f"{folder}: {len(others)} files or folders are no images that are read, and are left out: {listed}"
+        warnings.warn(message, ImageWarning, stacklevel=3)
+    return images
 
 
 def _find_folders(folder):
