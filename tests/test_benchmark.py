@@ -534,6 +534,12 @@ def test_command_writes_tables_and_tells_what_is_wrong(folders, tmp_path, capsys
     assert "centre: there is no such folder" in capsys.readouterr().err
 
 
+def test_a_category_is_not_a_folder_of_categories(tmp_path):
+    (tmp_path / "train" / "good").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="is a category itself: pass its parent"):
+        load_mvtec(tmp_path)
+
+
 def test_weights_are_looked_for_before_anything_is_computed(category, cache, tmp_path):
     with pytest.raises(WeightsError):
         evaluate([category], {LITE0: ["gaussians"], B4: ["gaussians"]}, out=tmp_path, cache=cache)

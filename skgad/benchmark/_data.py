@@ -111,8 +111,9 @@ def load_mvtec(root, names=None, n_folds=5):
         listed = "".join(f"\n  {fault}" for fault in faults)
         there = ", ".join(sorted(found)) or "none"
         where = ", ".join(map(str, roots))
+        one = "".join(f"\n  {root} is a category itself: pass its parent." for root in roots if _is_category(root))
         raise FileNotFoundError(
-            f"Categories are missing or incomplete in {where}:{listed}\n  Categories found: {there}."
+            f"Categories are missing or incomplete in {where}:{listed}\n  Categories found: {there}.{one}"
         )
     return categories
 
