@@ -75,6 +75,20 @@ def check_has_scores(parameter, estimator):
         raise TypeError(f"{parameter} must have score_samples or decision_function; {estimator!r} has neither.")
 
 
+def count_samples(X):
+    """Return the number of rows, or of images in a sequence."""
+    return X.shape[0] if hasattr(X, "shape") else len(X)
+
+
+def take_names(estimator, inner):
+    """Set ``n_features_in_`` and ``feature_names_in_`` to those of an inner estimator, where it has them."""
+    for name in ("n_features_in_", "feature_names_in_"):
+        if hasattr(inner, name):
+            setattr(estimator, name, getattr(inner, name))
+        elif hasattr(estimator, name):
+            delattr(estimator, name)
+
+
 def read_scores(estimator, X):
     """Return an outlier detector's scores, higher = more normal: ``score_samples``, else ``decision_function``."""
     has_scores = hasattr(estimator, "score_samples")

@@ -7,7 +7,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import StampedEstimator
-from ._columns import all_or_nothing, check_has_scores, read_scores
+from ._columns import all_or_nothing, check_has_scores, count_samples, read_scores, take_names
 from ._gaussian import check_fpr
 from ._labels import normal_rows
 from ._out_of_fold import find_splitter, fit_and_score, is_frozen, read_positions
@@ -130,7 +130,7 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
             If a detector has neither ``score_samples`` nor ``decision_function``.
         """
         X = indexable(X)[0]
-        n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+        n_samples = count_samples(X)
         if n_samples == 0:
             raise ValueError("X is empty: n_samples = 0, a minimum of 1 is required.")
         rows = normal_rows(y, n_samples)
@@ -193,11 +193,7 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
         self.mean_, self.scale_ = np.mean(out_of_fold, axis=1), scale
         combined = self._combine(out_of_fold)
         self.offset_ = float(np.quantile(combined, float(self.fpr), method="lower"))
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(fitted[0], name):
-                setattr(self, name, getattr(fitted[0], name))
-            elif hasattr(self, name):
-                delattr(self, name)
+        take_names(self, fitted[0])
         return combined, self._combine(in_sample)
 
     def _combine(self, scores):

@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import StampedEstimator
-from ._columns import all_or_nothing, check_has_scores, read_scores
+from ._columns import all_or_nothing, check_has_scores, count_samples, read_scores, take_names
 from ._conformal import (
     aimed_rate,
     conformal_rank,
@@ -212,7 +212,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         """
         check_has_scores("estimator", self.estimator)
         X, groups, numbers = self._read_normals(X, y, groups)
-        n_samples = _count(X)
+        n_samples = count_samples(X)
         n_groups = n_samples if groups is None else int(numbers.max()) + 1
         rank = self._find_rank(n_groups, grouped=groups is not None)
         frozen = is_frozen(self.estimator)
@@ -236,7 +236,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         self.inflation_ = inflation
         self.drifted_fpr_ = self._predict_rate(drift)
         self.estimator_ = estimator
-        self._take_names(estimator)
+        take_names(self, estimator)
         if self._drifts():
             warnings.warn(
                 f"fpr={self.fpr} may not hold: the scores change from the models of the folds, which learn from fewer "
@@ -366,7 +366,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     def _read_normals(self, X, y, groups):
         """Return the normal images, their groups as given, and the number of each one's group."""
         X = indexable(X)[0]
-        n_samples = _count(X)
+        n_samples = count_samples(X)
         if n_samples == 0:
             raise ValueError("X is empty: n_samples = 0, a minimum of 1 is required.")
         rows = normal_rows(y, n_samples)
@@ -427,21 +427,10 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         rate = self._rank / (self.n_groups_ + 1) + self.drifted_fpr_ - self._aim  # ties and groups shift the aim
         return rate < low or rate > high
 
-    def _take_names(self, estimator):
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(estimator, name):
-                setattr(self, name, getattr(estimator, name))
-            elif hasattr(self, name):
-                delattr(self, name)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
-
-
-def _count(X):
-    return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 def _inflation(out_of_fold, in_sample):

@@ -325,6 +325,7 @@ def _whiten(covariance, n_rows, quartic, n_components, noise):
     shrunk = covariance[tells] * (1.0 - shrinkage[tells])[:, np.newaxis, np.newaxis]
     shrunk[:, diagonal, diagonal] += floor[tells, np.newaxis]
     factor = np.linalg.cholesky(shrunk)
+    # the triangular factor, not the covariance, is inverted: to apply it to maps is one product for all places
     return np.linalg.inv(factor), np.full(len(factor), len(diagonal)), shrinkage[tells], tells
 
 
