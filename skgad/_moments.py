@@ -184,7 +184,8 @@ def ledoit_wolf_intensity(n_samples, n_features, trace, norm, quartic):
     excess = quartic / n_samples - norm
     noise = excess / (n_samples * n_features)
     signal = norm / n_features - (trace / n_features) ** 2
-    shows = excess > 1e-12 * norm  # less is rounding: two rows, or rows of two mirrored values, show no noise
+    # less is rounding: two rows, or rows of two mirrored values, show no noise; and one variance is its own target
+    shows = (excess > 1e-12 * norm) & np.not_equal(n_features, 1)
     noise = np.maximum(np.minimum(noise, signal), 0.0)
     return np.divide(noise, signal, out=np.zeros_like(noise), where=shows & (noise > 0.0))
 
