@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import _api
 
 import skgad
-from skgad._base import StampedEstimator
+from skgad._conventions._base import StampedEstimator
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,7 +77,7 @@ html_theme_options = {
 }
 
 # The diagrams of estimators in the examples link to the reference. There is no published site, so that elsewhere
-# they have no link (skgad/_base.py).
+# they have no link (skgad/_conventions/_base.py).
 StampedEstimator._doc_link_template = "../api/generated/{page}.html"
 StampedEstimator._doc_link_url_param_generator = lambda self: {"page": _api.find_page(type(self))}
 

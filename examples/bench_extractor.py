@@ -24,9 +24,9 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from skgad import NPCA, DeepFeatureTransformer, MahalanobisDetector
+from skgad._images._decoding import decode
 from skgad.datasets import load_elpv
 from skgad.deep import _network, cache_info
-from skgad.deep._images import decode
 from skgad.model_selection import LevelSelector
 
 NAME = "tf_efficientnet_lite0"

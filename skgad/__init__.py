@@ -1,13 +1,13 @@
 """skgad: learn from photographs of normal things, find the anomalous ones. A scikit-learn package."""
 
-from ._combined import CombinedDetector
-from ._gaussian import sigma_to_fpr
-from ._labels import as_labels
-from ._levelwise import LevelwiseDetector, LevelwiseTransformer
-from ._mahalanobis import MahalanobisDetector
-from ._npca import NPCA
-from ._threshold import FPRThreshold
-from ._threshold_cv import FPRThresholdCV
+from ._calibration._combined import CombinedDetector
+from ._calibration._threshold import FPRThreshold
+from ._calibration._threshold_cv import FPRThresholdCV
+from ._conventions._labels import as_labels
+from ._detectors._levelwise import LevelwiseDetector, LevelwiseTransformer
+from ._detectors._mahalanobis import MahalanobisDetector
+from ._detectors._npca import NPCA
+from ._gaussian._estimate import sigma_to_fpr
 from ._version import __version__
 from .deep import DeepFeatureTransformer
 

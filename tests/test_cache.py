@@ -17,9 +17,9 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from skgad import NPCA, DeepFeatureTransformer, MahalanobisDetector
+from skgad._images._decoding import decode
 from skgad.deep import _network, cache_info, clear_cache, limit_cache
 from skgad.deep._cache import FeatureStore, make_key, open_store
-from skgad.deep._images import decode
 from skgad.exceptions import CacheError, ImageError, WeightsError
 
 from .conftest import LITE0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from skgad._conformal import (
+from skgad._calibration._conformal import (
     aimed_rate,
     conformal_rank,
     groups_needed,

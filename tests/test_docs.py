@@ -9,7 +9,7 @@ import pytest
 from numpydoc.validate import validate
 
 from skgad import NPCA
-from skgad._base import StampedEstimator
+from skgad._conventions._base import StampedEstimator
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.covariance import LedoitWolf, oas
 
-from skgad._gaussian import (
+from skgad._gaussian._estimate import (
     KINDS,
     Cholesky,
     Gaussian,
@@ -15,7 +15,7 @@ from skgad._gaussian import (
     leave_one_out_distances,
     predictive_fpr,
 )
-from skgad._moments import covariance, moments
+from skgad._gaussian._moments import covariance, moments
 
 SHAPES = [(500, 8), (30, 80), (60, 80)]
 

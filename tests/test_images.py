@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skgad.deep._images import check_images, decode
+from skgad._images._decoding import check_images, decode
 from skgad.exceptions import ImageError
 
 RGB = np.random.default_rng(0).integers(0, 256, size=(6, 9, 3), dtype=np.uint8)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from skgad import as_labels
-from skgad._labels import check_labels, normal_rows
+from skgad._conventions._labels import check_labels, normal_rows
 from skgad.exceptions import LabelConventionWarning
 
 

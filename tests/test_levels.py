@@ -3,7 +3,7 @@ import pandas as pd
 import polars
 import pytest
 
-from skgad._levels import feature_names, frame, frame_like, group_columns, join
+from skgad._conventions._levels import feature_names, frame, frame_like, group_columns, join
 
 
 def test_columns_are_grouped_by_level_in_order_of_appearance():

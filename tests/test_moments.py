@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf, oas
 
-from skgad._moments import covariance, ledoit_wolf_shrinkage, merge, moments, oas_shrinkage, remove
+from skgad._gaussian._moments import covariance, ledoit_wolf_shrinkage, merge, moments, oas_shrinkage, remove
 
 SHAPES = [(500, 8), (30, 80), (60, 80), (3, 5), (40, 1)]
 FIELDS = ("n_samples", "mean", "covariance", "ledoit_wolf", "oas")

@@ -5,7 +5,8 @@ from joblib import Memory
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 
-from skgad import NPCA, MahalanobisDetector, _npca
+from skgad import NPCA, MahalanobisDetector
+from skgad._detectors import _npca
 
 
 def draw(n_samples, n_features, seed=0):

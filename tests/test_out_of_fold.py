@@ -11,7 +11,8 @@ from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, LeaveOn
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skgad import NPCA, FPRThresholdCV, MahalanobisDetector, _out_of_fold
+from skgad import NPCA, FPRThresholdCV, MahalanobisDetector
+from skgad._calibration import _out_of_fold
 from skgad.exceptions import WorkingPointWarning
 
 KINDS = ["ledoit_wolf", "oas", "empirical", "diagonal", "identity"]

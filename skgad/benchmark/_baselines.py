@@ -9,10 +9,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import OneClassSVM
 from sklearn.utils import all_estimators
 
-from .._levels import group_columns, level_number
-from .._levelwise import LevelwiseDetector
-from .._mahalanobis import MahalanobisDetector
-from .._npca import NPCA
+from .._conventions._levels import group_columns, level_number
+from .._detectors._levelwise import LevelwiseDetector
+from .._detectors._mahalanobis import MahalanobisDetector
+from .._detectors._npca import NPCA
 from ..model_selection import LevelSelector
 
 SVM, NEIGHBOURS, LINE, NPCA_LINE = (

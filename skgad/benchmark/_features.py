@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.base import clone
 from tqdm.auto import tqdm
 
-from .._levels import frame
+from .._conventions._levels import frame
 from ..deep import DeepFeatureTransformer, cache_info
 from ._cost import measured
 from ._store import make_key, write_atomically

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._columns import read_scores
-from .._levels import group_columns, level_number
-from .._mahalanobis import MahalanobisDetector
-from .._npca import NPCA
+from .._conventions._columns import read_scores
+from .._conventions._levels import group_columns, level_number
+from .._detectors._mahalanobis import MahalanobisDetector
+from .._detectors._npca import NPCA
 from ._published import AUGMENTED
 
 SUM = "sum"

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Dataset
 
+from .._images._decoding import decode
 from ..exceptions import DependencyError
-from ._images import decode
 from ._resizing import resize
 
 VERSION = 1  # of what is drawn; features of augmented images that were stored under another one are not used

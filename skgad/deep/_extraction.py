@@ -4,13 +4,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from .._levels import choose_levels, feature_names
+from .._conventions._levels import choose_levels, feature_names
 from ..exceptions import BackboneError, WeightsError
 from ._architectures import check_image_size, find_architecture
 from ._backbone import Backbone
+from ._batches import extract, extract_maps
 from ._cache import fingerprint_features
 from ._network import PRECISIONS, find_device, load_network
-from ._reading import extract, extract_maps
 from ._resizing import describe_rule, make_resizer
 from ._weights import describe_origin
 

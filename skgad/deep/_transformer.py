@@ -8,13 +8,13 @@ from contextlib import closing, contextmanager
 import numpy as np
 from sklearn.base import TransformerMixin
 
-from .._base import StampedEstimator
-from .._labels import normal_rows
-from .._levels import frame
+from .._conventions._base import StampedEstimator
+from .._conventions._labels import normal_rows
+from .._conventions._levels import frame
+from .._images._decoding import check_images
 from ..exceptions import DependencyError, DeviceWarning, ImageWarning, WeightsWarning
 from ._backbone import Backbone
 from ._cache import open_store
-from ._images import check_images
 
 # torch and timm are imported inside the methods that need them: `import skgad` stays light, and so does a process that
 # only unpickles.

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from ._areas import area_up_to, average_precision
-from ._reading import read_pixels
+from ._regions import read_pixels
 from ._tally import MAX_CELLS, PixelTally
 
 

@@ -4,7 +4,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import _num_samples
 
-from .._labels import check_labels
+from .._conventions._labels import check_labels
 
 
 class NormalTrainSplit:

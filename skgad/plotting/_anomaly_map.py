@@ -9,7 +9,7 @@ from numbers import Real
 import numpy as np
 
 from ._axes import load_pyplot, make_axes
-from ._reading import check_map, read_image, read_mask
+from ._pictures import check_map, read_image, read_mask
 
 _FOUND = "white"
 _TRUTH = "#56B4E9"  # sky blue, of Okabe and Ito's colours

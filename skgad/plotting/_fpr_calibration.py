@@ -7,7 +7,7 @@ further images the false alarms then follow the beta-binomial law of m, k and n 
 import numpy as np
 from scipy.stats import betabinom
 
-from .._labels import check_labels
+from .._conventions._labels import check_labels
 from ._axes import NORMAL, REFERENCE, load_pyplot, make_axes, place_legend
 from ._steps import reach_last_step
 

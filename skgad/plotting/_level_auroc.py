@@ -6,8 +6,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._labels import check_labels
-from .._levels import group_columns, level_number
+from .._conventions._labels import check_labels
+from .._conventions._levels import group_columns, level_number
 from ._axes import NORMAL, REFERENCE, load_pyplot, make_axes, place_legend
 from ._steps import reach_last_step
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._labels import check_labels
+from .._conventions._labels import check_labels
 from ._axes import ANOMALOUS, NORMAL, load_pyplot, make_axes, place_legend
 from ._steps import last_step
 

@@ -1,6 +1,6 @@
 """Where in an image the defect is: Gaussians over feature maps, and nearest neighbours of patches for comparison."""
 
-from ._mahalanobis import SpatialMahalanobisDetector
 from ._neighbors import PatchNeighborsDetector
+from ._spatial_mahalanobis import SpatialMahalanobisDetector
 
 __all__ = ["PatchNeighborsDetector", "SpatialMahalanobisDetector"]

@@ -11,14 +11,14 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from .._base import StampedEstimator
-from .._columns import all_or_nothing
-from .._gaussian import check_fpr
-from .._labels import normal_rows
-from .._outliers import ScoredOutlierMixin
-from .._threads import find_pools
+from .._conventions._base import StampedEstimator
+from .._conventions._columns import all_or_nothing
+from .._conventions._decisions import ScoredOutlierMixin
+from .._conventions._labels import normal_rows
+from .._gaussian._estimate import check_fpr
+from .._images._decoding import check_images
 from ..deep import DeepFeatureTransformer
-from ..deep._images import check_images
+from ..deep._threads import find_pools
 from ._maps import AGGREGATES, LargestPixels, aggregate, upsample
 from ._sums import PIVOT_IMAGES
 

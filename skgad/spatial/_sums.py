@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .._moments import ledoit_wolf_intensity, oas_intensity
-from .._npca import find_crossing
+from .._gaussian._shrinkage import ledoit_wolf_intensity, oas_intensity
+from .._gaussian._spectrum import find_crossing
+from .._gaussian._triangle import pack, unpack
 
 KINDS = ("tied", "local", "global")
 _BLOCK = 2**20  # numbers that are worked on at a time: 8 MB, which stays near the processor
@@ -123,16 +124,11 @@ class PlaceSums:
         return replace(self, n_images=self.n_images - other.n_images, **sums)
 
     def __getstate__(self):
-        lower = np.tril_indices(self.scatter.shape[-1])
-        return {**self.__dict__, "scatter": self.scatter[..., lower[0], lower[1]]}  # a symmetric matrix once
+        return {**self.__dict__, "scatter": pack(self.scatter)}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        n_channels, packed = self.pivot.shape[1], state["scatter"]
-        lower = np.tril_indices(n_channels)
-        self.scatter = np.empty((*packed.shape[:-1], n_channels, n_channels))
-        self.scatter[..., lower[0], lower[1]] = packed
-        self.scatter[..., lower[1], lower[0]] = packed
+        self.scatter = unpack(state["scatter"], self.pivot.shape[1])
 
 
 _SUMS = ("total", "squares", "cubic", "quartic", "scatter")

@@ -15,7 +15,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from ._gaussian import check_fpr
+from .._gaussian._estimate import check_fpr
 
 
 def p_value_steps(scores, groups=None):

@@ -10,12 +10,12 @@ import warnings
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._base import StampedEstimator
-from ._columns import all_or_nothing
-from ._gaussian import check_fpr, chi_quantile, predictive_fpr
-from ._labels import normal_rows
-from ._outliers import ScoredOutlierMixin
-from .exceptions import WorkingPointWarning
+from .._conventions._base import StampedEstimator
+from .._conventions._columns import all_or_nothing
+from .._conventions._decisions import ScoredOutlierMixin
+from .._conventions._labels import normal_rows
+from .._gaussian._estimate import check_fpr, chi_quantile, predictive_fpr
+from ..exceptions import WorkingPointWarning
 
 _CHI_COLUMN = re.compile(r"(?:^|__)(npca_)?chi(\d+)$")
 

@@ -6,12 +6,12 @@ from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import StampedEstimator
-from ._columns import all_or_nothing, check_has_scores, count_samples, read_scores, take_names
-from ._gaussian import check_fpr
-from ._labels import normal_rows
+from .._conventions._base import StampedEstimator
+from .._conventions._columns import all_or_nothing, check_has_scores, count_samples, read_scores, take_names
+from .._conventions._decisions import ScoredOutlierMixin
+from .._conventions._labels import normal_rows
+from .._gaussian._estimate import check_fpr
 from ._out_of_fold import find_splitter, fit_and_score, is_frozen, read_positions
-from ._outliers import ScoredOutlierMixin
 
 
 class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator, _BaseComposition):

@@ -15,6 +15,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ._shrinkage import ledoit_wolf_intensity, oas_intensity
+from ._triangle import pack, unpack
+
 _BLOCK = 8192  # rows that are centred at a time: no copy of the data is made, and the product stays efficient
 
 
@@ -54,7 +57,7 @@ class Moments:
     def __getstate__(self):
         state = self.__dict__.copy()
         if self.scatter is not None and self.scatter.ndim == 2:
-            state["scatter"] = self.scatter[np.tril_indices(self.n_features)]  # a symmetric matrix once
+            state["scatter"] = pack(self.scatter)
             state["packed"] = True
         return state
 
@@ -62,11 +65,7 @@ class Moments:
         packed = state.pop("packed", False)
         self.__dict__.update(state)
         if packed:
-            scatter = np.empty((self.n_features, self.n_features))
-            lower = np.tril_indices(self.n_features)
-            scatter[lower] = self.scatter
-            scatter.T[lower] = self.scatter
-            self.scatter = scatter
+            self.scatter = unpack(self.scatter, self.n_features)
 
 
 def moments(X, *, diagonal=False):
@@ -168,35 +167,6 @@ def ledoit_wolf_shrinkage(sample):
 def oas_shrinkage(sample):
     """Return the shrinkage intensity of the oracle approximating shrinkage of Chen et al. (2010), in [0, 1]."""
     return float(oas_intensity(sample.n_samples, sample.n_features, *_trace_and_norm(sample)))
-
-
-def ledoit_wolf_intensity(n_samples, n_features, trace, norm, quartic):
-    """Return the shrinkage intensity of Ledoit and Wolf (2004) from what it depends on; of many samples at once.
-
-    Parameters
-    ----------
-    n_samples, n_features : int or ndarray of int
-    trace, norm : float or ndarray
-        Of the empirical covariance, with 1/n: its trace, and its squared Frobenius norm.
-    quartic : float or ndarray
-        Sum of the fourth powers of the norms of the centred rows.
-    """
-    excess = quartic / n_samples - norm
-    noise = excess / (n_samples * n_features)
-    signal = norm / n_features - (trace / n_features) ** 2
-    # less is rounding: two rows, or rows of two mirrored values, show no noise; and one variance is its own target
-    shows = (excess > 1e-12 * norm) & np.not_equal(n_features, 1)
-    noise = np.maximum(np.minimum(noise, signal), 0.0)
-    return np.divide(noise, signal, out=np.zeros_like(noise), where=shows & (noise > 0.0))
-
-
-def oas_intensity(n_samples, n_features, trace, norm):
-    """Return the intensity of the oracle approximating shrinkage from the same; of many samples at once."""
-    mean_square, squared_mean = norm / n_features**2, (trace / n_features) ** 2
-    divisor = (n_samples + 1) * (mean_square - squared_mean / n_features)
-    intensity = np.divide(mean_square + squared_mean, divisor, out=np.ones_like(divisor), where=divisor > 0)
-    # one variance is its own target
-    return np.where(np.equal(n_features, 1), 0.0, np.minimum(intensity, 1.0))
 
 
 def _few(n_samples, n_features):

@@ -11,10 +11,11 @@ from scipy import linalg
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, check_memory
 
-from ._base import StampedEstimator
-from ._columns import all_or_nothing, read_columns, read_normal_rows
-from ._levels import frame_like, join
-from ._moments import covariance, merge, moments, varies
+from .._conventions._base import StampedEstimator
+from .._conventions._columns import all_or_nothing, read_columns, read_normal_rows
+from .._conventions._levels import frame_like, join
+from .._gaussian._moments import covariance, merge, moments, varies
+from .._gaussian._spectrum import check_n_components, find_crossing
 
 _RULES = ("complement", "published")
 
@@ -237,15 +238,6 @@ class NPCA(TransformerMixin, StampedEstimator):
         return tags
 
 
-def find_crossing(variances, share):
-    """Return the index of the first component at which all but a `share` of the variance is exceeded.
-
-    `variances` are in decreasing order along the last axis.
-    """
-    ratios = np.cumsum(variances / variances.sum(axis=-1, keepdims=True), axis=-1)
-    return np.count_nonzero(ratios <= 1.0 - share, axis=-1)
-
-
 def _decompose_rows(X, exact):
     """Return the mean, the variances (with 1/(n-1), decreasing) and the axes, one a row, of the rows of `X`.
 
@@ -278,14 +270,3 @@ def _check_parameters(n_components, rule):
     check_n_components(n_components)
     if rule not in _RULES:
         raise ValueError(f"rule must be one of {', '.join(map(repr, _RULES))}; got {rule!r}.")
-
-
-def check_n_components(n_components):
-    """Raise ValueError unless this is a share of the variance or a number of components."""
-    integer = isinstance(n_components, (int, np.integer)) and not isinstance(n_components, bool)
-    share = isinstance(n_components, (float, np.floating))
-    if not ((integer and n_components >= 1) or (share and 0.0 < n_components <= 1.0)):
-        raise ValueError(
-            "n_components must be a float in (0, 1], a share of the variance, or an int >= 1, a number of components; "
-            f"got {n_components!r}."
-        )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..deep._images import decode, fetch, is_path
+from .._images._decoding import decode, fetch, is_path
 from ..exceptions import ImageError
 
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .._threads import find_pools
+from .._images._decoding import decode, fetch, is_path, read_bytes
 from ..exceptions import ImageError
 from ._cache import make_key
-from ._images import decode, fetch, is_path, read_bytes
+from ._threads import find_pools
 
 _AHEAD = 2  # batches that are read while the network works
 

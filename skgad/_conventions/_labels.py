@@ -9,7 +9,7 @@ from numbers import Real
 
 import numpy as np
 
-from .exceptions import LabelConventionWarning
+from ..exceptions import LabelConventionWarning
 
 _FOREIGN_LABELS = (
     "The values of y lie in {0, 1}, so y is ignored and every row is taken for normal. Labels are +1 (normal) and "

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ._columns import all_or_nothing, read_normal_rows
-from ._gaussian import KINDS, estimate, leave_one_out_distances
-from ._labels import normal_rows
-from ._moments import merge, moments, remove
+from .._conventions._columns import all_or_nothing, read_normal_rows
+from .._conventions._labels import normal_rows
+from .._gaussian._estimate import KINDS, estimate, leave_one_out_distances
+from .._gaussian._moments import merge, moments, remove
 
 
 class StreamingMixin:

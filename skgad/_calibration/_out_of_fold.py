@@ -25,8 +25,8 @@ from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from ._columns import read_scores
-from .exceptions import WorkingPointWarning
+from .._conventions._columns import read_scores
+from ..exceptions import WorkingPointWarning
 
 _FEWEST_FOLDS = 5  # without two of fewer folds, a fit tells nothing about one of all images
 

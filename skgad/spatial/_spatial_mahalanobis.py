@@ -7,10 +7,10 @@ import numpy as np
 import psutil
 from sklearn.utils.validation import check_is_fitted
 
-from .._columns import all_or_nothing
-from .._gaussian import chi_quantile
-from .._labels import normal_rows
-from .._npca import check_n_components
+from .._conventions._columns import all_or_nothing
+from .._conventions._labels import normal_rows
+from .._gaussian._estimate import chi_quantile
+from .._gaussian._spectrum import check_n_components
 from ._detector import SpatialDetector, count_images
 from ._maps import count_top
 from ._sums import KINDS, PIVOT_IMAGES, PlaceSums, count_bytes, estimate

@@ -12,8 +12,11 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import StampedEstimator
-from ._columns import all_or_nothing, check_has_scores, count_samples, read_scores, take_names
+from .._conventions._base import StampedEstimator
+from .._conventions._columns import all_or_nothing, check_has_scores, count_samples, read_scores, take_names
+from .._conventions._decisions import ScoredOutlierMixin
+from .._conventions._labels import normal_rows
+from ..exceptions import WorkingPointWarning
 from ._conformal import (
     aimed_rate,
     conformal_rank,
@@ -23,7 +26,6 @@ from ._conformal import (
     read_p_values,
     threshold,
 )
-from ._labels import normal_rows
 from ._out_of_fold import (
     check_scores,
     counts_folds,
@@ -33,8 +35,6 @@ from ._out_of_fold import (
     number_groups,
     read_positions,
 )
-from ._outliers import ScoredOutlierMixin
-from .exceptions import WorkingPointWarning
 
 
 def _has(method):

@@ -6,9 +6,11 @@ import numpy as np
 from sklearn.base import TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import StampedEstimator
-from ._columns import all_or_nothing, read_columns, read_normal_rows
-from ._gaussian import (
+from .._conventions._base import StampedEstimator
+from .._conventions._columns import all_or_nothing, read_columns, read_normal_rows
+from .._conventions._decisions import ScoredOutlierMixin
+from .._conventions._levels import frame, join
+from .._gaussian._estimate import (
     KINDS,
     Cholesky,
     Gaussian,
@@ -16,9 +18,7 @@ from ._gaussian import (
     chi_quantile,
     estimate,
 )
-from ._levels import frame, join
-from ._moments import moments, varies
-from ._outliers import ScoredOutlierMixin
+from .._gaussian._moments import moments, varies
 from ._streaming import StreamingMixin
 
 _NPCA_COLUMN = re.compile(r"(?:^|__)npca\d+$")

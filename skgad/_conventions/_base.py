@@ -7,8 +7,8 @@ import warnings
 
 from sklearn.base import BaseEstimator
 
-from ._version import __version__
-from .exceptions import VersionWarning
+from .._version import __version__
+from ..exceptions import VersionWarning
 
 
 class StampedEstimator(BaseEstimator):

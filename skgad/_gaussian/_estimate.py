@@ -12,6 +12,7 @@ import numpy as np
 from scipy import linalg, special, stats
 
 from ._moments import covariance, ledoit_wolf_shrinkage, oas_shrinkage, varies
+from ._triangle import pack, unpack
 
 _SHRINKAGES = {"ledoit_wolf": ledoit_wolf_shrinkage, "oas": oas_shrinkage, "empirical": lambda sample: 0.0}
 _BLOCK = 256  # rows: scoring 2000 of them at D = 272 takes 40 % less time than in one piece
@@ -72,11 +73,10 @@ class Cholesky:
         return np.sqrt(np.einsum("ij,ij->i", whitened, whitened))
 
     def __getstate__(self):
-        return {"lower": self._factor[np.tril_indices(len(self._factor))], "size": len(self._factor)}
+        return {"lower": pack(self._factor), "size": len(self._factor)}
 
     def __setstate__(self, state):
-        self._factor = np.zeros((state["size"], state["size"]))
-        self._factor[np.tril_indices(state["size"])] = state["lower"]
+        self._factor = np.tril(unpack(state["lower"], state["size"]))
 
 
 class Diagonal:

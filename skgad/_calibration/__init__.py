@@ -1,0 +1,1 @@
+"""From scores to a working point: folds, p-values, thresholds that hold a rate."""

@@ -1,0 +1,1 @@
+"""Estimators on columns of features: selections, reductions and detectors, level by level."""

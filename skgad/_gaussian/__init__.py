@@ -1,0 +1,1 @@
+"""The arithmetic of Gaussians: moments, shrinkage, factors, leave-one-out, laws. NumPy and SciPy only, a leaf."""

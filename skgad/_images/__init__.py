@@ -1,0 +1,1 @@
+"""Images in whatever form they come, checked and decoded. No torch."""
