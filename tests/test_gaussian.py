@@ -5,11 +5,11 @@ import pytest
 from scipy import stats
 from sklearn.covariance import LedoitWolf, oas
 
+from skgad._conventions._parameters import read_fpr
 from skgad._gaussian._estimate import (
     KINDS,
     Cholesky,
     Gaussian,
-    check_fpr,
     chi_quantile,
     estimate,
     leave_one_out_distances,
@@ -129,9 +129,9 @@ def test_predictive_fpr_is_what_a_simulation_gives():
 @pytest.mark.parametrize("fpr", [0, 1, -0.1, 5, float("nan"), "a", None, True])
 def test_fpr_outside_the_open_interval_is_refused(fpr):
     with pytest.raises(ValueError, match=r"fpr must"):
-        check_fpr(fpr)
+        read_fpr(fpr)
 
 
 def test_fpr_is_taken_as_the_decimal_that_was_written():
-    assert check_fpr(0.29) * 100 == 29
+    assert read_fpr(0.29) * 100 == 29
     assert 0.29 * 100 != 29

@@ -10,7 +10,7 @@ from .._conventions._base import StampedEstimator
 from .._conventions._columns import all_or_nothing, check_has_scores, count_samples, read_scores, take_names
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
-from .._gaussian._estimate import check_fpr
+from .._conventions._parameters import read_fpr
 from ._out_of_fold import find_splitter, fit_and_score, is_frozen, read_positions
 
 
@@ -201,7 +201,7 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
         return np.mean([(one - mean) / scale for one, mean, scale in pairs], axis=0)
 
     def _check_parameters(self):
-        check_fpr(self.fpr)
+        read_fpr(self.fpr)
         try:
             pairs = [(name, one) for name, one in self.detectors if not (isinstance(one, str) and one == "drop")]
         except (TypeError, ValueError):

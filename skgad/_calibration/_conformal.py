@@ -15,7 +15,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from .._gaussian._estimate import check_fpr
+from .._conventions._parameters import read_fpr
 
 
 def p_value_steps(scores, groups=None):
@@ -68,14 +68,14 @@ def conformal_rank(fpr, n_groups):
     That is floor((n + 1) * fpr) of the decimal number that `fpr` says, 29 for 0.29 and n = 99; and 3 for the float
     3/301 and n = 300, although its decimal form may lie below that fraction.
     """
-    share = check_fpr(fpr)
+    share = read_fpr(fpr)
     rank = math.floor((n_groups + 1) * share)
     return rank + ((rank + 1) / (n_groups + 1) <= float(share))
 
 
 def groups_needed(fpr):
     """Return how many groups, or images, a rate needs at least: the smallest n with 1/(n + 1) <= fpr."""
-    enough = math.ceil(1 / check_fpr(fpr)) - 1
+    enough = math.ceil(1 / read_fpr(fpr)) - 1
     return enough - (conformal_rank(fpr, enough - 1) > 0)
 
 

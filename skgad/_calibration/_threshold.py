@@ -14,7 +14,8 @@ from .._conventions._base import StampedEstimator
 from .._conventions._columns import all_or_nothing
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
-from .._gaussian._estimate import check_fpr, chi_quantile, predictive_fpr
+from .._conventions._parameters import read_fpr
+from .._gaussian._estimate import chi_quantile, predictive_fpr
 from ..exceptions import WorkingPointWarning
 
 _CHI_COLUMN = re.compile(r"(?:^|__)(npca_)?chi(\d+)$")
@@ -99,7 +100,7 @@ class FPRThreshold(ScoredOutlierMixin, StampedEstimator):
             If `fpr` is not in (0, 1), a distance is negative, or the degrees of freedom are neither in the column
             names nor in `dof`.
         """
-        check_fpr(self.fpr)
+        read_fpr(self.fpr)
         distances = self._validate_distances(X, reset=True)
         rows = normal_rows(y, len(distances))
         n_normals = len(distances) if rows is None else len(rows)

@@ -10,11 +10,11 @@ from .._conventions._base import StampedEstimator
 from .._conventions._columns import all_or_nothing, read_columns, read_normal_rows
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._levels import frame, join
+from .._conventions._parameters import read_fpr
 from .._gaussian._estimate import (
     KINDS,
     Cholesky,
     Gaussian,
-    check_fpr,
     chi_quantile,
     estimate,
 )
@@ -271,7 +271,7 @@ class MahalanobisDetector(StreamingMixin, ScoredOutlierMixin, TransformerMixin, 
         return self._covariance_is("diagonal", "identity")
 
     def _check_parameters(self):
-        check_fpr(self.fpr)
+        read_fpr(self.fpr)
         if not self._covariance_is(*KINDS) and not hasattr(self.covariance, "fit"):
             raise ValueError(
                 f"covariance must be one of {', '.join(map(repr, KINDS))}, or an estimator with covariance_ after fit; "

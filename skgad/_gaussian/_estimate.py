@@ -5,7 +5,6 @@ The Mahalanobis distance is a whitening and a norm, :math:`M(x) = \lVert W (x - 
 covariance is a few directions on top of a multiple of the identity, through those directions alone (Woodbury). float64.
 """
 
-from fractions import Fraction
 from numbers import Real
 
 import numpy as np
@@ -230,13 +229,6 @@ def predictive_fpr(threshold, n_samples, dof):
     n_samples, dof = np.broadcast_arrays(np.asarray(n_samples, dtype=float), np.asarray(dof, dtype=float))
     spare = np.where(n_samples > dof, n_samples - dof, np.nan)
     return stats.f.sf(np.square(threshold) * spare / (dof * (n_samples + 1)), dof, spare)
-
-
-def check_fpr(fpr):
-    """Return `fpr` as the exact fraction that its decimal form says, or raise ValueError unless it is in (0, 1)."""
-    if not isinstance(fpr, Real) or isinstance(fpr, bool) or not 0 < float(fpr) < 1:
-        raise ValueError(f"fpr must lie in (0, 1): it is a share of the normal images, so 1 % is 0.01; got {fpr!r}.")
-    return Fraction(str(fpr))
 
 
 def _norms(factor, X, location):

@@ -15,7 +15,7 @@ from .._conventions._base import StampedEstimator
 from .._conventions._columns import all_or_nothing
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
-from .._gaussian._estimate import check_fpr
+from .._conventions._parameters import read_fpr
 from .._images._decoding import check_images
 from ..deep import DeepFeatureTransformer
 from ..deep._threads import find_pools
@@ -293,7 +293,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         return ndimage.gaussian_filter(mean, (0, self.smoothing, self.smoothing), mode="nearest")
 
     def _check_parameters(self):
-        check_fpr(self.fpr)
+        read_fpr(self.fpr)
         _check_share("pixel_fpr", self.pixel_fpr)
         _check_share("top_share", self.top_share, closed=True)
         if self.aggregate not in AGGREGATES:
