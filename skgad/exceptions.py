@@ -6,6 +6,7 @@ A leaf: it imports nothing, so that every room may use it. Each error is also th
 __all__ = [
     "BackboneError",
     "CacheError",
+    "CacheWarning",
     "DependencyError",
     "DeviceMemoryError",
     "DeviceWarning",
@@ -29,7 +30,7 @@ class BackboneError(SkgadError, ValueError):
 
 
 class CacheError(SkgadError, OSError):
-    """The store of features on disk cannot be read or written."""
+    """What lies in the place of the store of features is not one, or it cannot be read or written as was asked."""
 
 
 class DependencyError(SkgadError, ImportError):
@@ -49,6 +50,10 @@ class WeightsError(SkgadError, RuntimeError):
 
 class DeviceMemoryError(SkgadError, MemoryError):
     """The memory of a device does not suffice for a single image."""
+
+
+class CacheWarning(UserWarning):
+    """Entries of the store of features were damaged, or could not be kept: the features were computed all the same."""
 
 
 class DeviceWarning(UserWarning):

@@ -10,7 +10,7 @@ import torch
 
 from .._images._decoding import decode, fetch, is_path, read_bytes
 from ..exceptions import ImageError
-from ._cache import make_key
+from ._cache_keys import make_key
 from ._threads import find_pools
 
 _AHEAD = 2  # batches that are read while the network works

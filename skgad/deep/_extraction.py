@@ -9,7 +9,7 @@ from ..exceptions import BackboneError, WeightsError
 from ._architectures import check_image_size, find_architecture
 from ._backbone import Backbone
 from ._batches import extract, extract_maps
-from ._cache import fingerprint_features
+from ._cache_keys import fingerprint_features
 from ._network import PRECISIONS, find_device, load_network
 from ._resizing import describe_rule, make_resizer
 from ._weights import describe_origin

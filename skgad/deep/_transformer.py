@@ -173,6 +173,8 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
             If no weights can be had.
         DependencyError
             If torch or timm is missing.
+        CacheError
+            If there is something else in the cache's place.
 
         Warns
         -----
@@ -217,6 +219,8 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
             If no weights can be had, or they or the settings are not those that ``fit`` saw.
         DependencyError
             If torch or timm is missing.
+        CacheError
+            If there is something else in the cache's place.
 
         Warns
         -----
@@ -224,6 +228,8 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
             With ``on_bad_image="nan"``, if images could not be used: lists them.
         DeviceWarning
             If the estimator was fitted on a device that is not there.
+        CacheWarning
+            If entries of the cache were damaged, or features could not be kept there.
         """
         extraction = self._resolve()
         images = check_images(X, files=self.on_bad_image == "raise")
@@ -242,6 +248,8 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
                     values[batch.rows.start : batch.rows.stop] = batch.pooled
                     errors += map(str, batch.errors)  # the errors themselves hold the files' bytes
                     advance(len(batch.rows))
+            if store is not None:
+                store.report()
         _report(errors, len(images))
         return frame(values, names, like=X)
 
