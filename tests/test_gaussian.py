@@ -6,15 +6,9 @@ from scipy import stats
 from sklearn.covariance import LedoitWolf, oas
 
 from skgad._conventions._parameters import read_fpr
-from skgad._gaussian._estimate import (
-    KINDS,
-    Cholesky,
-    Gaussian,
-    chi_quantile,
-    estimate,
-    leave_one_out_distances,
-    predictive_fpr,
-)
+from skgad._gaussian._estimate import KINDS, Gaussian, estimate, leave_one_out_distances
+from skgad._gaussian._factors import Cholesky
+from skgad._gaussian._laws import chi_quantile, predictive_fpr
 from skgad._gaussian._moments import covariance, moments
 
 SHAPES = [(500, 8), (30, 80), (60, 80)]

@@ -11,13 +11,9 @@ from .._conventions._columns import all_or_nothing, read_columns, read_normal_ro
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._levels import frame, join
 from .._conventions._parameters import read_fpr
-from .._gaussian._estimate import (
-    KINDS,
-    Cholesky,
-    Gaussian,
-    chi_quantile,
-    estimate,
-)
+from .._gaussian._estimate import KINDS, Gaussian, estimate
+from .._gaussian._factors import Cholesky
+from .._gaussian._laws import chi_quantile
 from .._gaussian._moments import moments, varies
 from ._streaming import StreamingMixin
 
