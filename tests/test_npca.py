@@ -6,7 +6,8 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 
 from skgad import NPCA, MahalanobisDetector
-from skgad._detectors import _npca
+from skgad._gaussian import _spectrum
+from skgad._gaussian._spectrum import kept_components
 
 
 def draw(n_samples, n_features, seed=0):
@@ -179,11 +180,32 @@ def test_a_stream_does_not_go_on_from_a_fit():
 def test_all_ratios_of_a_level_cost_one_decomposition(tmp_path, monkeypatch):
     X = draw(50, 8)
     calls = []
-    decompose = _npca._decompose
-    monkeypatch.setattr(_npca, "_decompose", lambda sample: calls.append(1) or decompose(sample))
+    decompose = _spectrum.decompose
+    monkeypatch.setattr(_spectrum, "decompose", lambda sample: calls.append(1) or decompose(sample))
     memory = Memory(tmp_path, verbose=0)
     for ratio in (0.5, 0.1, 0.01, 0.001):
         expected = NPCA(ratio).fit_transform(X)
         calls.clear()
         np.testing.assert_array_equal(NPCA(ratio, memory=memory).fit_transform(X), expected)
         assert len(calls) == (1 if ratio == 0.5 else 0)
+
+
+@pytest.mark.parametrize("n_components", [0.3, 0.05, 1.0, 3])
+@pytest.mark.parametrize("rule", ["complement", "published"])
+def test_a_stack_of_spectra_is_cut_as_each_alone(n_components, rule):
+    spectra = np.geomspace(1, [1e-2, 1e-9, 1e-15, 1e-20], 8, axis=1)
+    firsts, ends = kept_components(spectra, n_components, (100, 8), rule=rule)
+    for spectrum, first, end in zip(spectra, firsts, ends, strict=True):
+        rank = 8 if rule == "published" else sum(spectrum > 100 * np.finfo(float).eps * spectrum[0])
+        ratios = np.cumsum(spectrum[:rank]) / spectrum[:rank].sum()
+        crossing = next((index for index, ratio in enumerate(ratios) if ratio > 1 - n_components), rank)
+        by_share = 0 if n_components == 1.0 else min(crossing + 1, rank - 1)
+        if rule == "published" and n_components < 1:
+            by_share = max(crossing - 1, 0)
+        assert (first, end) == (rank - 3 if n_components == 3 else by_share, rank)
+
+
+def test_variances_below_the_rounding_of_larger_sums_are_none():
+    spectrum = np.array([1.0, 1e-3, 1e-6])
+    assert kept_components(spectrum, 1.0, (100, 3)) == (0, 3)
+    assert kept_components(spectrum, 1.0, (100, 3), noise=1e9) == (0, 2)

@@ -4,18 +4,15 @@ The paper's finding: the directions that carry the last percent of the variance 
 the anomalies apart (section IV-A, Table III).
 """
 
-from dataclasses import replace
-
 import numpy as np
-from scipy import linalg
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from .._conventions._base import StampedEstimator
 from .._conventions._columns import all_or_nothing, read_columns, read_normal_rows
 from .._conventions._levels import frame_like, join
-from .._gaussian._moments import covariance, merge, moments, varies
-from .._gaussian._spectrum import check_n_components, find_crossing
+from .._gaussian._moments import merge, moments
+from .._gaussian._spectrum import check_n_components, decompose, decompose_rows, kept_components
 
 _RULES = ("complement", "published")
 
@@ -115,7 +112,7 @@ class NPCA(TransformerMixin, StampedEstimator):
         """
         _check_parameters(self.n_components, self.rule)
         X, groups = read_normal_rows(self, X, y, reset=True, at_least=2)
-        decompose = check_memory(self.memory).cache(_decompose_rows)
+        decompose = check_memory(self.memory).cache(decompose_rows)
         exact = self.rule == "published"
         self._learn({level: decompose(X[:, columns], exact) for level, columns in groups.items()}, groups, len(X))
         self._samples = None
@@ -149,7 +146,7 @@ class NPCA(TransformerMixin, StampedEstimator):
         samples = [moments(X[:, columns]) for columns in groups.values()]
         if seen:
             samples = [merge(old, new) for old, new in zip(seen, samples, strict=True)]
-        decomposed = {level: _decompose(sample) for level, sample in zip(groups, samples, strict=True)}
+        decomposed = {level: decompose(sample) for level, sample in zip(groups, samples, strict=True)}
         self._learn(decomposed, groups, samples[0].n_samples)
         self._samples = samples
         return self
@@ -208,62 +205,14 @@ class NPCA(TransformerMixin, StampedEstimator):
         name = level or "the data"
         if not variances[0] > 0:
             raise ValueError(f"There is no variance in {name}: all normal rows are equal, so there is nothing to keep.")
-        rank = min(n_samples, axes.shape[1])
-        if self.rule == "complement":
-            tolerance = max(n_samples, axes.shape[1]) * np.finfo(np.float64).eps
-            rank = int(np.count_nonzero(variances > tolerance * variances[0]))
-        first = self._first_kept(name, variances[:rank])
-        return variances[first:rank], axes[first:rank].copy()
-
-    def _first_kept(self, name, variances):
-        """Return the index of the first kept component, of variances in decreasing order."""
-        n_components, n_found = self.n_components, len(variances)
-        if not isinstance(n_components, (float, np.floating)):
-            if n_components > n_found:
-                raise ValueError(
-                    f"n_components={n_components}, but {name} has only {n_found} components with variance; "
-                    "lower it, or give a share of the variance as a float."
-                )
-            return n_found - n_components
-        if n_components == 1.0:
-            return 0
-        crossing = int(find_crossing(variances, n_components))
-        if self.rule == "published":
-            return max(crossing - 1, 0)
-        return min(crossing + 1, n_found - 1)
+        shape = n_samples, axes.shape[1]
+        first, end = kept_components(variances, self.n_components, shape, rule=self.rule, of=name)
+        return variances[first:end], axes[first:end].copy()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _decompose_rows(X, exact):
-    """Return the mean, the variances (with 1/(n-1), decreasing) and the axes, one a row, of the rows of `X`.
-
-    Directions with next to no variance are rounding in an eigendecomposition of the covariance, and exact in a singular
-    value decomposition of the rows, which takes several times as long.
-    """
-    sample = moments(X)
-    if exact and sample.rows is None:
-        sample = replace(sample, rows=X - sample.mean, scatter=None)
-    return _decompose(sample)
-
-
-def _decompose(sample):
-    """Return the same from moments."""
-    freedom = sample.n_samples - 1
-    if sample.rows is not None:
-        _, singular, axes = linalg.svd(sample.rows, full_matrices=False, check_finite=False)
-        variances = singular**2 / freedom
-    else:
-        scaled = covariance(sample) * (sample.n_samples / freedom)
-        variances, axes = linalg.eigh(scaled, driver="evd", overwrite_a=True, check_finite=False)
-        variances, axes = np.maximum(variances[::-1], 0.0), axes.T[::-1]
-    if not varies(sample).any():
-        variances = np.zeros_like(variances)  # the mean of a constant may be off by a rounding
-    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, np.newaxis], axis=1)
-    return sample.mean, variances, np.where(largest < 0, -axes, axes)
 
 
 def _check_parameters(n_components, rule):
