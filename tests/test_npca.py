@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,7 +81,8 @@ def test_training_scores_are_uncorrelated_with_the_stated_variances(shape):
 
 def test_one_and_all():
     X = draw(200, 5)
-    assert NPCA(1).fit(X).n_components_ == [1]
+    with pytest.warns(UserWarning, match=r"one of each level is kept.*write 1\.0"):
+        assert NPCA(1).fit(X).n_components_ == [1]
     assert NPCA(1.0).fit(X).n_components_ == [5]
     assert NPCA(1e-12).fit(X).n_components_ == [1]
 
@@ -209,3 +212,16 @@ def test_variances_below_the_rounding_of_larger_sums_are_none():
     spectrum = np.array([1.0, 1e-3, 1e-6])
     assert kept_components(spectrum, 1.0, (100, 3)) == (0, 3)
     assert kept_components(spectrum, 1.0, (100, 3), noise=1e9) == (0, 2)
+
+
+SHARED = [(0o700, 0o755, False), (0o777, 0o755, True), (0o1777, 0o755, False), (0o1777, 0o777, True)]
+
+
+@pytest.mark.parametrize(("outer", "inner", "warns"), SHARED)
+def test_a_memory_that_others_can_write_warns(tmp_path, outer, inner, warns):
+    (tmp_path / "joblib").mkdir()
+    (tmp_path / "joblib").chmod(inner)
+    tmp_path.chmod(outer)
+    npca = NPCA(2, memory=str(tmp_path))
+    with pytest.warns(UserWarning, match="chmod 700") if warns else nullcontext():
+        npca.fit(draw(20, 5))

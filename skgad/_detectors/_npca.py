@@ -12,7 +12,8 @@ from .._conventions._base import StampedEstimator
 from .._conventions._columns import all_or_nothing, read_columns, read_normal_rows
 from .._conventions._levels import frame_like, join
 from .._gaussian._moments import merge, moments
-from .._gaussian._spectrum import check_n_components, decompose, decompose_rows, kept_components
+from .._gaussian._spectrum import check_n_components, decompose, decompose_rows, kept_components, warn_of_one
+from ._shared_folders import warn_if_others_write
 
 _RULES = ("complement", "published")
 
@@ -24,15 +25,16 @@ class NPCA(TransformerMixin, StampedEstimator):
     ----------
     n_components : float in (0, 1] or int >= 1, default=0.01
         What to keep of each level. A float is the share of the variance that the kept components explain at most: NPCA
-        keeps those that ``PCA(n_components=1 - n_components)`` drops; 1.0 keeps all. An int is their number. At least
-        one component is kept.
+        keeps those that ``PCA(n_components=1 - n_components)`` drops; 1.0 keeps all. An int is their number, so that 1
+        keeps one component; that warns, since 1.0 may have been meant. At least one component is kept.
     rule : {"complement", "published"}, default="complement"
         "published" keeps two components more than "complement" where there are so many, and directions without
         variance too, as the published tables did; it is there to reproduce them. Those directions are exact after
         `fit`, which then takes a singular value decomposition of the rows, and rounding after `partial_fit`.
     memory : str or object with the joblib.Memory interface, default=None
         Where to keep the eigendecompositions. A search over `n_components` then decomposes each level of each fold
-        once, not once a ratio.
+        once, not once a ratio. What joblib keeps are pickles, which run code when they are loaded: take a folder that
+        nobody else can write.
 
     Attributes
     ----------
@@ -109,10 +111,17 @@ class NPCA(TransformerMixin, StampedEstimator):
         ValueError
             If a parameter is out of range, a level has no variance or fewer components than asked for, fewer than two
             normal rows are left, or some columns carry a level and others do not.
+
+        Warns
+        -----
+        UserWarning
+            If `n_components` is the int 1, or other users can write into the folder of `memory`.
         """
         _check_parameters(self.n_components, self.rule)
         X, groups = read_normal_rows(self, X, y, reset=True, at_least=2)
-        decompose = check_memory(self.memory).cache(decompose_rows)
+        memory = check_memory(self.memory)
+        warn_if_others_write(memory, stacklevel=3)
+        decompose = memory.cache(decompose_rows)
         exact = self.rule == "published"
         self._learn({level: decompose(X[:, columns], exact) for level, columns in groups.items()}, groups, len(X))
         self._samples = None
@@ -219,3 +228,4 @@ def _check_parameters(n_components, rule):
     check_n_components(n_components)
     if rule not in _RULES:
         raise ValueError(f"rule must be one of {', '.join(map(repr, _RULES))}; got {rule!r}.")
+    warn_of_one(n_components, stacklevel=4)
