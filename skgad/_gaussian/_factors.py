@@ -22,11 +22,16 @@ class Cholesky:
 
     def __init__(self, full):
         self._factor = linalg.cholesky(full, lower=True, check_finite=False)
-        # The square of a pivot is the variance that the features before it leave unexplained. As a share of the
-        # feature's own variance it does not depend on units, and rounding makes it about D·eps where it should be zero.
-        unexplained = np.square(np.diagonal(self._factor)) / np.diagonal(full)
+        # As a share of the feature's own variance this does not depend on units; rounding makes it about D·eps where it
+        # should be zero.
+        unexplained = self.unexplained / np.diagonal(full)
         if unexplained.min() <= 10 * len(full) * np.finfo(np.float64).eps:
             raise np.linalg.LinAlgError("A feature is a combination of the others.")
+
+    @property
+    def unexplained(self):
+        """The variance of each feature that the features before it leave unexplained: the square of a pivot."""
+        return np.square(np.diagonal(self._factor))
 
     def covariance(self):
         """Return the matrix."""

@@ -94,7 +94,7 @@ def decompose_rows(X, exact):
     """
     sample = moments(X)
     if exact and sample.rows is None:
-        sample = replace(sample, rows=X - sample.mean, scatter=None)
+        sample = replace(sample, rows=(X - sample.mean) / sample.unit, scatter=None)
     return decompose(sample)
 
 
@@ -103,7 +103,7 @@ def decompose(sample):
     freedom = sample.n_samples - 1
     if sample.rows is not None:
         _, singular, axes = linalg.svd(sample.rows, full_matrices=False, check_finite=False)
-        variances = singular**2 / freedom
+        variances = (sample.unit * singular) ** 2 / freedom
     else:
         scaled = covariance(sample) * (sample.n_samples / freedom)
         variances, axes = linalg.eigh(scaled, driver="evd", overwrite_a=True, check_finite=False)
