@@ -340,7 +340,9 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
             fitted = LevelGaussians.of_rows(X, groups, self.covariance)
             fitted.gaussians  # noqa: B018  # what is singular is refused here, not at the first score
         else:
-            gaussians = [fit_gaussian(self.covariance, X[:, columns], level) for level, columns in groups.items()]
+            gaussians = {
+                level: fit_gaussian(self.covariance, X[:, columns], level) for level, columns in groups.items()
+            }
             fitted = LevelGaussians(groups, None, gaussians=gaussians)
         self._keep(fitted, len(X))
         return X
@@ -361,7 +363,7 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
 
     def _read_gaussians(self):
         try:
-            return self._gaussians.gaussians
+            return self._gaussians.gaussians.values()
         except ValueError as error:  # there is no such attribute yet, in a stream that has only begun
             raise AttributeError(str(error)) from error
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 from .._conventions._base import StampedEstimator
 from .._conventions._columns import all_or_nothing, read_columns, read_normal_rows
 from .._conventions._levels import frame_like, join
+from .._gaussian._by_level import by_level
 from .._gaussian._moments import merge, moments
 from .._gaussian._spectrum import check_n_components, decompose, decompose_rows, kept_components, warn_of_one
 from ._shared_folders import warn_if_others_write
@@ -123,7 +124,7 @@ class NPCA(TransformerMixin, StampedEstimator):
         warn_if_others_write(memory, stacklevel=3)
         decompose = memory.cache(decompose_rows)
         exact = self.rule == "published"
-        self._learn({level: decompose(X[:, columns], exact) for level, columns in groups.items()}, groups, len(X))
+        self._learn(by_level(groups, lambda level: decompose(X[:, groups[level]], exact)), groups, len(X))
         self._samples = None
         return self
 
@@ -152,11 +153,10 @@ class NPCA(TransformerMixin, StampedEstimator):
         if seen is None:
             raise ValueError("fit keeps no moments to go on from; start the stream with partial_fit, on a new NPCA.")
         X, groups = read_normal_rows(self, X, y, reset=not seen, at_least=1 if seen else 2)
-        samples = [moments(X[:, columns]) for columns in groups.values()]
-        if seen:
-            samples = [merge(old, new) for old, new in zip(seen, samples, strict=True)]
-        decomposed = {level: decompose(sample) for level, sample in zip(groups, samples, strict=True)}
-        self._learn(decomposed, groups, samples[0].n_samples)
+        batch = by_level(groups, lambda level: moments(X[:, groups[level]]))
+        samples = by_level(groups, lambda level: merge(seen[level], batch[level])) if seen else batch
+        n_samples = next(iter(samples.values())).n_samples
+        self._learn({level: decompose(sample) for level, sample in samples.items()}, groups, n_samples)
         self._samples = samples
         return self
 

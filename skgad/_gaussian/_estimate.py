@@ -104,6 +104,7 @@ def _factorise(sample, weight, shrinkage):
     full = covariance(sample)
     full *= weight
     full.flat[:: len(full) + 1] += floor
+    refuse_drowned(sample, np.diagonal(full))  # before it is called singular for that
     factor = Cholesky(full)
     refuse_drowned(sample, factor.unexplained)
     return factor

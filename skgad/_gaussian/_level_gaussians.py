@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._by_level import by_level
 from ._estimate import DIAGONAL_KINDS, estimate, leave_one_out_distances
 from ._laws import chi_quantile
 from ._moments import DrownedError, merge, moments, remove, varies
@@ -19,10 +20,10 @@ class LevelGaussians:
         The name of each level, "" for the only one of columns without levels, and its columns of the rows.
     kind : str or None
         How a covariance is estimated, as in `estimate`; None for Gaussians that were estimated elsewhere.
-    samples : list of Moments or None
-        For each level; None where `kind` is.
-    gaussians : list of Gaussian or None
-        For each level; None where they wait until they are needed.
+    samples : dict of str to Moments, or None
+        Those of each level; None where `kind` is.
+    gaussians : dict of str to Gaussian, or None
+        That of each level; None where they wait until they are needed.
     """
 
     def __init__(self, columns, kind, samples=None, gaussians=None):
@@ -34,16 +35,17 @@ class LevelGaussians:
     @classmethod
     def of_rows(cls, X, columns, kind):
         """Return the Gaussians of the rows of `X`: one row is enough to begin with."""
-        return cls(columns, kind, _by_level(columns, lambda level: _moments_of(X, columns[level], kind)))
+        diagonal = kind in DIAGONAL_KINDS
+        return cls(columns, kind, by_level(columns, lambda level: moments(X[:, columns[level]], diagonal=diagonal)))
 
     @property
     def n_samples(self):
         """The number of rows that were learnt, and not removed."""
-        return self.samples[0].n_samples
+        return next(iter(self.samples.values())).n_samples
 
     @property
     def gaussians(self):
-        """The Gaussian of each level.
+        """The Gaussian of each level, by its name.
 
         Raises
         ------
@@ -52,14 +54,15 @@ class LevelGaussians:
             few digits of the others; names the level.
         """
         if self._gaussians is None:
-            pairs = zip(self.columns, self.samples, strict=True)
-            self._gaussians = [_estimate(level, sample, self.kind) for level, sample in pairs]
+            self._gaussians = {level: _estimate(level, sample, self.kind) for level, sample in self.samples.items()}
         return self._gaussians
 
     @property
     def locations(self):
         """The mean of each level, which needs no Gaussian."""
-        return [one.location for one in self._gaussians] if self.samples is None else [one.mean for one in self.samples]
+        if self.samples is None:
+            return [gaussian.location for gaussian in self.gaussians.values()]
+        return [sample.mean for sample in self.samples.values()]
 
     def add(self, X):
         """Return the Gaussians of all rows so far and of these."""
@@ -79,8 +82,8 @@ class LevelGaussians:
                 f"covariance={other.kind or 'an estimator'!r} does not join covariance={self.kind!r}: their Gaussians "
                 "do not mean the same. Fit both with the same covariance."
             )
-        pairs = dict(zip(self.columns, zip(self.samples, other.samples, strict=True), strict=True))
-        return LevelGaussians(self.columns, self.kind, _by_level(pairs, lambda level: merge(*pairs[level])))
+        samples = by_level(self.columns, lambda level: merge(self.samples[level], other.samples[level]))
+        return LevelGaussians(self.columns, self.kind, samples)
 
     def remove(self, X):
         """Return the Gaussians of all rows but these; they are estimated at once, where enough is left for that.
@@ -91,8 +94,8 @@ class LevelGaussians:
             If fewer than two rows would be left, if these rows cannot have been learnt, or if they leave too few digits
             of the others; names the level.
         """
-        pairs = dict(zip(self.columns, self.samples, strict=True))
-        samples = _by_level(pairs, lambda level: remove(pairs[level], _moments_of(X, self.columns[level], self.kind)))
+        gone = LevelGaussians.of_rows(X, self.columns, self.kind).samples
+        samples = by_level(self.columns, lambda level: remove(self.samples[level], gone[level]))
         left = LevelGaussians(self.columns, self.kind, samples)
         try:
             left.gaussians  # noqa: B018  # what has drowned is refused now, not at the first score
@@ -104,8 +107,8 @@ class LevelGaussians:
 
     def distances(self, X):
         """Return the distance of each row to the Gaussian of each level: (n_samples, n_levels)."""
-        pairs = zip(self.gaussians, self.columns.values(), strict=True)
-        return np.column_stack([one.distances(X[:, columns]) for one, columns in pairs])
+        gaussians = self.gaussians
+        return np.column_stack([gaussians[level].distances(X[:, columns]) for level, columns in self.columns.items()])
 
     def leave_one_out(self, X):
         """Return the same for all rows that were learnt, each to the Gaussians of the others, in closed form.
@@ -117,8 +120,8 @@ class LevelGaussians:
         """
         if self.samples is None:
             raise ValueError("A covariance estimator keeps no moments, which rows could be left out of. Refit it.")
-        pairs = zip(self.samples, self.columns.values(), strict=True)
-        return np.column_stack([leave_one_out_distances(X[:, columns], one, self.kind) for one, columns in pairs])
+        triples = [(X[:, self.columns[level]], sample, self.kind) for level, sample in self.samples.items()]
+        return np.column_stack([leave_one_out_distances(*triple) for triple in triples])
 
     def leave_folds_out(self, X, fold):
         """Return the same, each row to the Gaussians of the rows outside of its fold.
@@ -142,37 +145,18 @@ class LevelGaussians:
 
     def keeps_rows(self):
         """Return whether there are so few rows that a level keeps them, and is fitted anew more cheaply than parted."""
-        return any(sample.rows is not None for sample in self.samples)
+        return any(sample.rows is not None for sample in self.samples.values())
 
     def chi_quantiles(self, fpr):
         """Return the distance that a share `fpr` of each level's Gaussian lies beyond, if it is one."""
         sizes = [len(location) for location in self.locations]
         if self.kind != "identity":
             return [chi_quantile(fpr, size) for size in sizes]
-        pairs = zip(sizes, self.samples, strict=True)
+        pairs = zip(sizes, self.samples.values(), strict=True)
         return [np.sqrt(sample.variances.mean()) * chi_quantile(fpr, size) for size, sample in pairs]
 
     def __getstate__(self):
         return {**self.__dict__, "_gaussians": self._gaussians if self.samples is None else None}
-
-
-def _moments_of(X, columns, kind):
-    return moments(X[:, columns], diagonal=kind in DIAGONAL_KINDS)
-
-
-def _by_level(levels, make):
-    """Return what is made of each level; an error is given the name of the level."""
-    result = []
-    for level in levels:
-        try:
-            result.append(make(level))
-        except ValueError as error:
-            raise type(error)(_name_level(level, error)) from error
-    return result
-
-
-def _name_level(level, error):
-    return f"{level}: {error}" if level else str(error)
 
 
 def _estimate(level, sample, kind):
@@ -182,7 +166,7 @@ def _estimate(level, sample, kind):
     except np.linalg.LinAlgError as error:
         raise ValueError(_explain_singular(level, sample, kind)) from error
     except DrownedError as error:
-        raise DrownedError(_name_level(level, error)) from error
+        raise DrownedError(f"{level}: {error}" if level else str(error)) from error
 
 
 def _refuse_constant(level, sample):

@@ -23,6 +23,7 @@ from ._triangle import pack, unpack
 
 _BLOCK = 8192  # rows that are centred at a time: no copy of the data is made, and the product stays efficient
 _EPS = np.finfo(np.float64).eps
+_DROWNED = 1e-7  # of a variance: with more of it in doubt, what is left of the sums is refused
 _TAME = 2.0**100  # deviations up to this, and down to its inverse, have fourth powers that float64 holds in a unit of 1
 _WILDEST = 2.0**400  # beyond this even variances, of features that vary less than others, would be beyond float64
 
@@ -52,8 +53,8 @@ class Moments:
     unit: float  # of z, a power of two; the following are in powers of it
     scatter: np.ndarray | None  # sum of z zᵀ, (n_features, n_features), or its diagonal, (n_features,)
     rows: np.ndarray | None  # the z themselves, (n_samples, n_features), where scatter is None
-    cubic: np.ndarray  # sum of ‖z‖² z, (n_features,)
-    quartic: float  # sum of ‖z‖⁴
+    cubic: np.ndarray  # sum of ‖z‖² z, (n_features,); zero where only the diagonal is kept
+    quartic: float  # sum of ‖z‖⁴, likewise
     peaks: (
         np.ndarray
     )  # the largest sum of each z² that rows were removed from, (n_features,): rounding is a share of it
@@ -111,15 +112,13 @@ def moments(X, *, diagonal=False):
         return Moments(n_samples, pivot, left * unit, unit, None, rows - left, cubic, quartic, none)
     total, cubic, quartic = np.zeros(n_features), np.zeros(n_features), 0.0
     scatter = np.zeros(n_features if diagonal else (n_features, n_features))
-    buffer = np.empty((min(_BLOCK, n_samples), n_features))
-    for start in range(0, n_samples, _BLOCK):
-        rows = X[start : start + _BLOCK]
-        block = np.subtract(rows, pivot, out=buffer[: len(rows)])
-        if unit != 1.0:
-            block /= unit
+    for block in _centre(X, pivot, unit):
         total += block.sum(axis=0)
+        if diagonal:
+            scatter += np.einsum("ij,ij->j", block, block)
+            continue
         squares = np.einsum("ij,ij->i", block, block)
-        scatter += np.einsum("ij,ij->j", block, block) if diagonal else block.T @ block
+        scatter += block.T @ block
         cubic += squares @ block
         quartic += float(squares @ squares)
     return Moments(n_samples, pivot, total / n_samples * unit, unit, scatter, None, cubic, quartic, none)
@@ -153,8 +152,8 @@ def remove(whole, part):
         If fewer than two rows would be left; or if a direction is left with a negative variance, so that `part` cannot
         have been part of `whole` (other rows that never were in it cannot be told).
     DrownedError
-        If the rows are so much larger than those left that their fourth powers leave no digits of them. What they leave
-        of each feature depends on what it is divided by: `estimate` tells.
+        If the rows are so much larger than those left that they leave too few digits of them, over all features.
+        `estimate` tells what is left of each.
     """
     n_samples = whole.n_samples - part.n_samples
     if n_samples < 2:
@@ -177,7 +176,7 @@ def remove(whole, part):
         raise ValueError(
             "These rows were never learnt: without them a variance would be negative. Nothing was changed."
         )
-    if _EPS * left.quartic_peak > 1e-6 * left.quartic:
+    if _EPS * left.quartic_peak > 1e-6 * left.quartic or left.rounding.sum() > _DROWNED * left.variances.sum():
         raise DrownedError
     return left
 
@@ -190,13 +189,13 @@ def covariance(sample):
 def varies(sample):
     """Return which features vary beyond rounding, by the bound that scikit-learn's StandardScaler takes."""
     eps, variances = sample.n_samples * _EPS, sample.variances
-    return variances > eps * variances + np.square(eps * sample.mean) + sample.rounding
+    return variances > eps * variances + np.square(eps * sample.mean)
 
 
 def refuse_drowned(sample, variances):
     """Raise DrownedError if what each feature is divided by has lost its digits to rows that were removed."""
     moved = sample.peaks * sample.unit**2 > sample.n_samples * np.square(sample.n_samples * _EPS * sample.mean)
-    if np.any(moved & (sample.rounding > 1e-7 * variances)):
+    if np.any(moved & (sample.rounding > _DROWNED * variances)):
         raise DrownedError
 
 
@@ -214,6 +213,17 @@ def oas_shrinkage(sample):
 def _few(n_samples, n_features):
     """Return whether the rows take less room than half of the symmetric matrix, and less work."""
     return 2 * n_samples <= n_features
+
+
+def _centre(X, pivot, unit):
+    """Yield the deviations of some rows at a time from the pivot, in the unit; each is written over the one before."""
+    buffer = np.empty((min(_BLOCK, len(X)), X.shape[1]))
+    for start in range(0, len(X), _BLOCK):
+        rows = X[start : start + _BLOCK]
+        block = np.subtract(rows, pivot, out=buffer[: len(rows)])
+        if unit != 1.0:
+            block /= unit
+        yield block
 
 
 def _find_pivot_and_unit(X):
@@ -262,16 +272,16 @@ def _to_unit(sample, unit):
 def _shift(sample, step, keep_rows):
     """Return the power sums of a sample about ``mean + step``, in full unless the rows are to be kept."""
     offset, step = sample.offset + step, step / sample.unit
-    square = step @ step
+    if sample.rows is None and sample.scatter.ndim == 1:
+        return replace(sample, offset=offset, scatter=sample.scatter + sample.n_samples * step**2)
     if sample.rows is not None and keep_rows:
         scatter, rows, product = None, sample.rows - step, sample.rows.T @ (sample.rows @ step)
         trace = np.vdot(sample.rows, sample.rows)
     else:
-        scatter, rows = sample.scatter if sample.rows is None else sample.rows.T @ sample.rows, None
-        full = scatter.ndim == 2
-        product = scatter @ step if full else scatter * step
-        trace = np.trace(scatter) if full else scatter.sum()
-        scatter = scatter + sample.n_samples * (np.outer(step, step) if full else step**2)
+        scatter, rows = _full_scatter(sample), None
+        product, trace = scatter @ step, np.trace(scatter)
+        scatter = scatter + sample.n_samples * np.outer(step, step)
+    square = step @ step
     cubic = sample.cubic - 2 * product - (trace + sample.n_samples * square) * step
     quartic = (
         sample.quartic
