@@ -101,6 +101,8 @@ def _factorise(sample, weight, shrinkage):
     floor = shrinkage * sample.variances.mean()
     if sample.rows is not None and floor > 0:
         return _factorise_rows(sample, weight, floor)
+    if floor == 0 and sample.n_samples <= sample.n_features:
+        raise np.linalg.LinAlgError("n rows span n - 1 directions.")
     full = covariance(sample)
     full *= weight
     full.flat[:: len(full) + 1] += floor
