@@ -44,6 +44,26 @@ def test_shrinkage_equals_scikit_learn(shape, ours, theirs):
     assert ours(moments(X)) == pytest.approx(theirs(X)[1], rel=1e-12, abs=1e-14)
 
 
+@pytest.mark.parametrize("n_features", [2, 4, 40])
+def test_two_rows_show_no_noise_whatever_rounding_says(n_features):
+    for seed in range(50):
+        assert ledoit_wolf_shrinkage(moments(draw((2, n_features), seed))) == 0.0
+
+
+def test_one_variance_is_its_own_target_whatever_rounding_says():
+    for seed in range(50):
+        sample = moments(draw((40, 1), seed))
+        assert (ledoit_wolf_shrinkage(sample), oas_shrinkage(sample)) == (0.0, 0.0)
+
+
+def test_next_to_no_noise_is_shrunk_by():
+    signs, noise = np.repeat([[1.0], [-1.0]], 50, axis=0), np.random.default_rng(0).normal(size=(100, 4))
+    X = signs * [1.0, 2.0, 0.0, 0.0] + 3e-6 * noise
+    expected = ledoit_wolf(X)[1]
+    assert 0 < expected < 1e-10
+    assert ledoit_wolf_shrinkage(moments(X)) == pytest.approx(expected, rel=1e-2, abs=0)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_covariance_is_that_of_the_rows(shape):
     X = draw(shape)
