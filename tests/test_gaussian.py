@@ -2,7 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import linalg, stats
 from sklearn.covariance import LedoitWolf, oas
 
 from skgad._conventions._parameters import read_fpr
@@ -87,6 +87,14 @@ def test_singular_covariance_is_refused_at_any_scale(scale):
     duplicated = np.column_stack([X, X[:, 0] * 1e6])
     with pytest.raises(np.linalg.LinAlgError):
         Cholesky(np.cov(duplicated.T))
+
+
+def test_features_that_nearly_agree_are_regular():
+    X = draw((200, 2))
+    X[:, 1] = X[:, 0] + 1e-5 * X[:, 1]
+    left = linalg.svd(X - X.mean(axis=0), full_matrices=False)[0]  # whitened rows, but for their number
+    expected = np.sqrt(200 * np.square(left).sum(axis=1))
+    np.testing.assert_allclose(estimate(moments(X), "empirical").distances(X), expected, rtol=1e-4)
 
 
 def test_units_of_features_may_differ_by_many_orders():

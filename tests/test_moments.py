@@ -56,6 +56,17 @@ def test_one_variance_is_its_own_target_whatever_rounding_says():
         assert (ledoit_wolf_shrinkage(sample), oas_shrinkage(sample)) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(ledoit_wolf_shrinkage, ledoit_wolf), (oas_shrinkage, oas)])
+def test_rows_without_structure_are_shrunk_all_the_way_and_no_further(ours, theirs):
+    shrinkages = []
+    for seed in range(10):
+        X = np.random.default_rng(seed).normal(size=(20, 4))
+        shrinkages.append(ours(moments(X)))
+        assert shrinkages[-1] == pytest.approx(theirs(X)[1], rel=1e-12)
+    assert max(shrinkages) == 1.0
+    assert min(shrinkages) < 0.9
+
+
 def test_next_to_no_noise_is_shrunk_by():
     signs, noise = np.repeat([[1.0], [-1.0]], 50, axis=0), np.random.default_rng(0).normal(size=(100, 4))
     X = signs * [1.0, 2.0, 0.0, 0.0] + 3e-6 * noise

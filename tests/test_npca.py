@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 
 from skgad import NPCA, MahalanobisDetector
-from skgad._gaussian import _spectrum
+from skgad._gaussian import _principal_axes
 from skgad._gaussian._spectrum import kept_components
 
 
@@ -183,8 +183,8 @@ def test_a_stream_does_not_go_on_from_a_fit():
 def test_all_ratios_of_a_level_cost_one_decomposition(tmp_path, monkeypatch):
     X = draw(50, 8)
     calls = []
-    decompose = _spectrum.decompose
-    monkeypatch.setattr(_spectrum, "decompose", lambda sample: calls.append(1) or decompose(sample))
+    decompose = _principal_axes.decompose
+    monkeypatch.setattr(_principal_axes, "decompose", lambda sample: calls.append(1) or decompose(sample))
     memory = Memory(tmp_path, verbose=0)
     for ratio in (0.5, 0.1, 0.01, 0.001):
         expected = NPCA(ratio).fit_transform(X)

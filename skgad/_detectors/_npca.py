@@ -13,7 +13,8 @@ from .._conventions._columns import all_or_nothing, read_columns, read_normal_ro
 from .._conventions._levels import frame_like, join
 from .._gaussian._by_level import by_level
 from .._gaussian._moments import merge, moments
-from .._gaussian._spectrum import check_n_components, decompose, decompose_rows, kept_components, warn_of_one
+from .._gaussian._principal_axes import decompose, decompose_rows
+from .._gaussian._spectrum import check_n_components, kept_components, warn_of_one
 from ._shared_folders import warn_if_others_write
 
 _RULES = ("complement", "published")
