@@ -1,4 +1,5 @@
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -29,6 +30,14 @@ def test_distance_is_the_square_root_of_scikit_learns(shape):
     np.testing.assert_allclose(
         gaussian.covariance, reference.covariance_, atol=1e-10 * np.abs(gaussian.covariance).max()
     )
+
+
+@pytest.mark.parametrize(("noise", "enough"), [(2e-6, False), (1e-5, True)])
+def test_few_rows_that_show_next_to_no_noise_are_refused(noise, enough):
+    rng = np.random.default_rng(0)
+    X = np.resize([[1.0], [-1.0]], (10, 1)) * rng.normal(size=40) + noise * rng.normal(size=(10, 40))
+    with nullcontext() if enough else pytest.raises(np.linalg.LinAlgError):
+        estimate(moments(X), "ledoit_wolf")
 
 
 def test_few_rows_of_many_features_need_no_square_matrix():
@@ -90,7 +99,7 @@ def test_singular_covariance_is_refused_at_any_scale(scale):
 
 
 def test_features_that_nearly_agree_are_regular():
-    X = draw((200, 2))
+    X = np.random.default_rng(0).normal(size=(200, 2))
     X[:, 1] = X[:, 0] + 1e-5 * X[:, 1]
     left = linalg.svd(X - X.mean(axis=0), full_matrices=False)[0]  # whitened rows, but for their number
     expected = np.sqrt(200 * np.square(left).sum(axis=1))
