@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from .._images._decoding import decode, fetch, is_path
+from .._images._decoding import decode
+from .._images._files import is_path
+from .._images._sequence import fetch
 from ..exceptions import ImageError
 
 
