@@ -337,6 +337,7 @@ def test_labels_that_agree_change_nothing(score):
         ([MASK, None], [1, 0], r"y\[1\] is .*0.*\+1 \(normal\) or -1.*as_labels"),
         ([MASK, None], [-1, None], r"y\[1\] is None"),
         ([MASK, None], [-1, np.nan], r"y\[1\] is .*nan"),
+        ([MASK, None], np.array([-1, True], dtype=object), r"y\[1\] is True"),
         ([MASK, None], ["bad", "good"], r"y\[0\] is .*'bad'"),
         ([MASK, None], [True, False], "y must hold a label for each image"),
         ([MASK, None], [[-1], [1]], "y must hold a label for each image"),

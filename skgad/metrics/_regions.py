@@ -5,6 +5,7 @@ Only one image is held at a time, so that masks and maps may be generators. Ever
 
 from collections.abc import Iterable, Mapping, Set
 from itertools import zip_longest
+from numbers import Real
 from os import PathLike
 
 import numpy as np
@@ -62,12 +63,11 @@ def _check_labels(y):
     if isinstance(y, np.ma.MaskedArray) or labels.ndim != 1 or labels.dtype.kind == "b":
         raise ValueError("y must hold a label for each image, +1 (normal) or -1 (anomalous), as skgad.as_labels gives.")
     for position, label in enumerate(labels.tolist()):
-        if label in (1, -1):
-            continue
-        raise ValueError(
-            f"y[{position}] is {label!r}; labels are +1 (normal) or -1 (anomalous). skgad.as_labels makes such "
-            "labels; an image without one is left out of masks, maps and y."
-        )
+        if not isinstance(label, Real) or isinstance(label, bool) or label not in (1, -1):
+            raise ValueError(
+                f"y[{position}] is {label!r}; labels are +1 (normal) or -1 (anomalous). skgad.as_labels makes such "
+                "labels; an image without one is left out of masks, maps and y."
+            )
     return labels
 
 
@@ -81,8 +81,8 @@ def _check_agreement(label, mask, n_anomalous, position):
         )
     what = "is None" if mask is None else "marks no pixel"
     raise ValueError(
-        f"masks[{position}] {what}, but y[{position}] is -1: all pixels of an anomalous image would count as normal. Give "
-        "the mask, or leave the image out of masks, maps and y."
+        f"masks[{position}] {what}, but y[{position}] is -1: all pixels of an anomalous image would count as normal. "
+        "Give its mask, or leave the image out of masks, maps and y."
     )
 
 
