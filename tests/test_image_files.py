@@ -70,7 +70,8 @@ def test_a_palette_with_a_table_of_transparency_is_read_in_silence(tmp_path):
     few = Image.fromarray(RGB // 128 * 128).convert("P", palette=Image.Palette.ADAPTIVE)
     path = saved(tmp_path, few, transparency=bytes(range(16)))
     with Image.open(path) as image:
-        assert isinstance(image.info["transparency"], bytes)
+        np.testing.assert_array_equal(decode(image, 0), np.asarray(few.convert("RGB")))
+        assert isinstance(image.info["transparency"], bytes)  # the caller's image stays as it is
     np.testing.assert_array_equal(decode(path, 0), np.asarray(few.convert("RGB")))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from skgad import DeepFeatureTransformer
 from skgad._images._decoding import decode
@@ -67,6 +67,24 @@ def test_exif_orientation_is_applied(tmp_path):
     exif[0x0112] = 6  # turn by a quarter, clockwise
     path = saved(tmp_path, Image.fromarray(RGB), exif=exif)
     np.testing.assert_array_equal(decode(path, 0), np.rot90(RGB, -1))
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_exif_orientation_is_pillows(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, Image.fromarray(RGB), exif=exif)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+        np.testing.assert_array_equal(decode(image, 0), expected)
+    np.testing.assert_array_equal(decode(path, 0), expected)
+
+
+@pytest.mark.parametrize("exif", [b"nonsense", b"Exif\0\0" + b"\xff" * 50, b"Exif\0\0MM\0*" + b"\xff" * 30])
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_broken_exif_does_not_break_the_picture(tmp_path, exif, suffix):
+    path = saved(tmp_path, Image.fromarray(RGB), f"image.{suffix}", exif=exif, lossless=True)
+    np.testing.assert_array_equal(decode(path, 0), RGB)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +159,16 @@ def test_what_is_no_list_of_images_is_refused(X, message):
 def test_a_frame_is_refused_with_the_remedy():
     with pytest.raises(ImageError, match="pass the column"):
         check_images(pd.DataFrame({"path": ["a.png"]}))
+
+
+def test_the_advice_for_tensors_of_another_type_makes_the_picture_that_was_meant():
+    binary = torch.from_numpy(RGB > 99).permute(2, 0, 1)
+    for item in (binary, binary.long()):
+        with pytest.raises(ImageError, match=r"pass \(image \* 255\)\.to\(torch\.uint8\)\.$"):
+            decode(item, 0)
+        np.testing.assert_array_equal(decode((item * 255).to(torch.uint8), 0), 255 * (RGB > 99))
+    with pytest.raises(ImageError, match=r"pass it \.to\(torch\.uint8\)\.$"):
+        check_images(torch.from_numpy(RGB).permute(2, 0, 1)[None].long())
 
 
 @pytest.mark.parametrize(

@@ -317,6 +317,12 @@ def test_what_cannot_be_scored_is_refused_by_name_and_position(masks, maps, mess
 SCORES = [pixel_scores, pixel_roc_auc_score, pixel_average_precision_score, pro_auc_score, pro_curve]
 
 
+@pytest.mark.parametrize("score", [pro_auc_score, pixel_scores])
+def test_any_kind_of_number_is_a_rate(score):
+    for one in (np.int64(1), np.float64(1), 1):
+        np.testing.assert_equal(score([MASK], [MAP], max_fpr=one), score([MASK], [MAP], max_fpr=1.0))
+
+
 @pytest.mark.parametrize("score", SCORES)
 def test_labels_that_agree_change_nothing(score):
     masks, maps = draw()

@@ -41,7 +41,7 @@ def to_array(tensor, name, batch=False):
             tensor = tensor.float()  # NumPy knows no bfloat16
         array = tensor.detach().cpu().numpy()
     except (RuntimeError, TypeError) as error:  # sparse, quantised, without data
-        raise ImageError(f"{name} is a tensor that NumPy cannot hold: {error}.") from error
+        raise ImageError(f"{name} is a tensor that NumPy cannot hold: {str(error).rstrip('.')}.") from error
     n_axes = array.ndim - batch
     if n_axes == 3 and array.shape[-3] not in (1, 3, 4):
         form = "(n, C, H, W)" if batch else "(C, H, W)"
@@ -54,8 +54,8 @@ def to_array(tensor, name, batch=False):
     return np.moveaxis(array, -3, -1) if n_axes == 3 else array
 
 
-def check_form(image, name):
-    """Raise ImageError unless an array has the shape and the type of an image."""
+def check_form(image, name, was_tensor=False):
+    """Raise ImageError unless an array, which may have been a tensor, has the shape and the type of an image."""
     if isinstance(image, np.ma.MaskedArray):
         raise ImageError(f"{name} is a masked array. Fill what is masked, .filled(0), or leave the image out.")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] not in (1, 3, 4)):
@@ -68,7 +68,7 @@ def check_form(image, name):
         raise ImageError(f"{name} has shape {image.shape}: no pixels.")
     if image.dtype.kind != "f" and (image.dtype.kind, image.dtype.itemsize) not in (("u", 1), ("u", 2)):
         raise ImageError(
-            f"{name} has type {image.dtype}; uint8, uint16 or floats in [0, 1] are needed.{_advise(image)}"
+            f"{name} has type {image.dtype}; uint8, uint16 or floats in [0, 1] are needed.{_advise(image, was_tensor)}"
         )
 
 
@@ -102,16 +102,17 @@ def _check_floats(image, name):
     raise ImageError(f"{name} has floats from {low:.6g} to {high:.6g}; they must lie in [0, 1]: {remedy}.")
 
 
-def _advise(image):
-    """Return what makes an image of another type usable, as far as its values tell; a sentence, or nothing."""
+def _advise(image, was_tensor):
+    """Return what makes an image of another type usable, as far as its values tell; sentences, or nothing."""
     if image.dtype.kind not in "biu":
         return ""
     low, high = int(image.min()), int(image.max())
-    if image.dtype.kind == "b":
+    cast = "to(torch." if was_tensor else "astype(np."
+    if image.dtype.kind == "b" and not was_tensor:
         return " Is False black, and True white? Then pass image * np.uint8(255)."
     if low >= 0 and high <= 1:
-        return " Is 0 black, and 1 white? Then pass (image * 255).astype(np.uint8)."
+        return f" Is 0 black, and 1 white? Then pass (image * 255).{cast}uint8)."
     if low >= 0 and high <= 65535:
         scale, dtype = (255, "uint8") if high <= 255 else (65535, "uint16")
-        return f" Is it on the scale 0..{scale}? Then pass it .astype(np.{dtype})."
+        return f" Is it on the scale 0..{scale}? Then pass it .{cast}{dtype})."
     return f" Its values, {low} to {high}, are on neither scale: rescale it."

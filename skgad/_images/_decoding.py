@@ -18,7 +18,7 @@ def check_image(item, position):
     if is_path(item):
         find_size(item, position)
     elif is_tensor(item):
-        check_form(to_array(item, name), name)
+        check_form(to_array(item, name), name, was_tensor=True)
     elif isinstance(item, np.ndarray) and item.dtype.kind in "OSTU":
         raise ImageError(f"{name} is an array of {item.dtype.name}; for an array of paths pass X.ravel().")
     elif isinstance(item, np.ndarray):

@@ -13,13 +13,23 @@ from functools import cache
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ..exceptions import ImageError
 
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 _LOADING = threading.Lock()  # a PIL image that is read late may be in a list twice, or shared by threads
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
+_ORIENTATION = 274  # of EXIF, and what undoes each
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode_file(content, name):
@@ -52,7 +62,7 @@ def decode_picture(image, name):
     with _named_errors(name):
         with _LOADING:
             image.load()
-            image.getexif()
+            _find_turn(image)
         return _to_rgb(image, name)
 
 
@@ -66,7 +76,9 @@ def _find_formats():
 def _to_rgb(image, name):
     highest = _find_highest(image)
     is_negative = _is_negative(image)
-    image = ImageOps.exif_transpose(image)  # a copy
+    image.load()
+    turn = _find_turn(image)
+    image = image.copy() if turn is None else image.transpose(turn)
     if image.width == 0 or image.height == 0:
         raise ImageError(f"{name} has {image.width} x {image.height} pixels: none.")
     if highest is not None:
@@ -81,6 +93,13 @@ def _to_rgb(image, name):
         return np.asarray(image.convert("RGB"))
     except ValueError:
         raise ImageError(f"{name} has {image.mode!r} pixels, which Pillow does not turn into RGB.") from None
+
+
+def _find_turn(image):
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION))
+    except Exception:  # whatever EXIF holds, the picture may be whole
+        return None
 
 
 def _find_highest(image):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..exceptions import ImageError
-from ._arrays import is_tensor, to_array
+from ._arrays import check_form, is_tensor, to_array
 from ._decoding import check_image
 from ._files import is_path
 
@@ -36,7 +36,7 @@ def check_images(X, items=True):
         If `X` is no sequence, there is no image, or an item is none; the message names its position.
     """
     if is_tensor(X):
-        return _check_array(to_array(X, "X", batch=True))
+        return _check_array(to_array(X, "X", batch=True), was_tensor=True)
     if isinstance(X, np.ndarray) and X.dtype.kind not in "OSTU":
         return _check_array(X)
     if _is_dataset(X):
@@ -66,7 +66,8 @@ def fetch(images, position):
     try:
         return _drop_target(images[position])
     except Exception as error:  # a Dataset raises what it likes
-        raise ImageError(f"image {position} of the Dataset cannot be read: {error}.") from error
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise ImageError(f"image {position} of the Dataset cannot be read: {reason}.") from error
 
 
 def _refuse_other_containers(X):
@@ -102,12 +103,12 @@ def _check_dataset(X):
     return X
 
 
-def _check_array(X):
+def _check_array(X, was_tensor=False):
     if X.ndim not in (3, 4):
         raise ImageError(f"X has shape {X.shape}. {_REMEDY}.")
     if len(X) == 0:
         raise ImageError(f"X is empty, n_samples = 0 (shape {X.shape}). {_REMEDY}.")
     if X.ndim == 3 and X.shape[-1] in (1, 3, 4):
         raise ImageError(f"X of shape {X.shape} looks like one colour image; pass X[np.newaxis] for a single image.")
-    check_image(X[0], 0)
+    check_form(X[0], "image 0", was_tensor)
     return X

@@ -6,6 +6,8 @@ at a threshold if its value is at or above it.
 All of them go through the images once, count the pixels by value (`_tally`) and take areas (`_areas`).
 """
 
+from numbers import Real
+
 import numpy as np
 from sklearn.utils import Bunch
 
@@ -23,6 +25,7 @@ def pixel_scores(masks, maps, *, y=None, max_fpr=0.3):
         Where each image is anomalous: booleans, 0 and 1, or 0 and 255. None, or no anomalous pixel, is a normal image.
     maps : iterable of array-like of shape (height, width)
         The distance of each pixel, of the mask's size: higher is more anomalous. For maps of scores, give ``-map``.
+        Values are compared as float64.
         Sizes may differ from image to image. Masks and maps may both be generators: one image is held at a time.
     y : array-like of shape (n_images,), default=None
         Labels of the images, +1 (normal) or -1 (anomalous), where they are known. The masks must agree with them, so
@@ -278,5 +281,5 @@ def _rank(masks, maps, y=None, max_cells=MAX_CELLS):
 
 
 def _check_max_fpr(max_fpr):
-    if not isinstance(max_fpr, (int, float, np.floating)) or isinstance(max_fpr, bool) or not 0 < max_fpr <= 1:
+    if not isinstance(max_fpr, Real) or isinstance(max_fpr, bool) or not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr must be a share in (0, 1]; got {max_fpr!r}.")
