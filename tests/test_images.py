@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from skgad import DeepFeatureTransformer
 from skgad._images._decoding import decode
-from skgad._images._sequence import check_images
+from skgad._images._sequence import check_images, fetch
 from skgad.exceptions import ImageError, ImageWarning
 
 from .conftest import LITE0
@@ -143,7 +143,7 @@ def test_a_broken_pil_image_is_refused_by_position(tmp_path):
         (3, "X is int"),
         (iter([RGB]), r"pass list\(X\)"),
         (RGB[..., :1], "one colour image"),
-        (np.array([["a.png"], ["b.png"]]), r"pass X\.ravel"),
+        (np.array([["a.png"], ["b.png"]]), r"X\.ravel"),
         (["."], "this is a folder"),
         ([RGB, "nowhere.png"], "image 1, 'nowhere.png': there is no such file"),
         ([RGB, None], "image 1 is NoneType"),
@@ -200,20 +200,35 @@ def test_the_advice_for_another_type_makes_the_picture_that_was_meant(item, advi
         ((name for name in ["a.png"]), r"iterator.*list\(X\)"),
         (b"a.png", "X is bytes"),
         (bytearray(b"a.png"), "X is bytearray"),
-        ([b"a.png"], "image 0 is bytes"),
-        ([np.nan], r"image 0 is float \(nan\)"),
-        ([pd.NA], "image 0 is NAType"),
-        ([3], r"image 0 is int \(3\)"),
         (np.ma.masked_array([RGB]), "image 0 is a masked array"),
-        ([np.ma.masked_array(RGB)], "image 0 is a masked array"),
-        (RGB[np.newaxis].astype(object), "image 0 is an array of object"),
+        (RGB[np.newaxis].astype(object), r"X is an array of object of shape .*X\.astype\(np\.uint8\) of pixels"),
+        (np.array([["a.png"]]), r"X is an array of .*X\.ravel\(\) of paths"),
         (np.array("a.png"), "X is ndarray"),
         (Image.fromarray(RGB), "X is Image"),
     ],
 )
-def test_other_containers_and_items_are_refused(X, message):
+@pytest.mark.parametrize("items", [True, False])
+def test_containers_without_an_order_or_a_length_are_refused(X, message, items):
     with pytest.raises(ImageError, match=message):
-        check_images(X)
+        check_images(X, items=items)
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (b"a.png", "image 0 is bytes"),
+        (np.nan, r"image 0 is float \(nan\)"),
+        (pd.NA, "image 0 is NAType"),
+        (3, r"image 0 is int \(3\)"),
+        (np.ma.masked_array(RGB), "image 0 is a masked array"),
+        (RGB.astype(object), "image 0 is an array of object"),
+        (np.array(["a.png"]), r"X\.ravel\(\)"),
+    ],
+)
+def test_items_that_are_no_images_are_refused_at_once_or_when_they_are_decoded(item, message):
+    for use in (lambda: check_images([item]), lambda: decode(fetch(check_images([item], items=False), 0), 0)):
+        with pytest.raises(ImageError, match=message):
+            use()
 
 
 @pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 1")
@@ -221,7 +236,7 @@ def test_numpys_strings_of_any_length_are_paths(tmp_path):
     path = str(saved(tmp_path, Image.fromarray(RGB)))
     paths = np.array([path, path], dtype=np.dtypes.StringDType())
     assert check_images(paths) == [path, path]
-    with pytest.raises(ImageError, match=r"pass X\.ravel"):
+    with pytest.raises(ImageError, match=r"X\.ravel"):
         check_images(paths[:, np.newaxis])
     with_gap = np.array([path, None], dtype=np.dtypes.StringDType(na_object=None))
     assert check_images(with_gap, items=False) == [path, None]

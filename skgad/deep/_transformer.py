@@ -48,8 +48,8 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         The papers' rule, the whole image, bilinear without antialiasing; the same with antialiasing; or timm's own
         evaluation transform of the network, which may crop the border away.
     on_bad_image : {"raise", "nan"}, default="raise"
-        What `transform` does with an image that cannot be used. With "nan" its row is NaN, and a warning at the end
-        lists the images.
+        What `transform` does with an image that cannot be used, or whose path is missing (None, NaN). With "nan" its
+        row is NaN, and a warning at the end lists the images.
     batch_size : int, default=None
         Images per forward pass; None for 8 on a CPU, 128 on CUDA. The features do not depend on it beyond float32
         rounding.
@@ -90,7 +90,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
     *Images* may be paths (list, array, Series), an array of shape (n, H, W) or (n, H, W, C), a tensor of shape (n, H,
     W) or (n, C, H, W), a list of arrays, tensors or PIL images of any sizes, or a map-style Dataset. EXIF orientation
     is applied, palettes are resolved, alpha is dropped, grey is repeated in three channels. uint8 is taken as it is,
-    16-bit is divided by 257, floats lie in [0, 1]. Of several frames the first counts, of a pair (image, target) the
+    16-bit is divided by 257, floats lie in [0, 1]. Files have at most 1 GiB, in the usual formats. Of several frames the first counts, of a pair (image, target) the
     image. Pixels are not rounded after resizing.
 
     The network is loaded when it is first needed, once a process, and shared by clones. It is not pickled unless
