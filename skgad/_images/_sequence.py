@@ -78,7 +78,8 @@ def _refuse_other_containers(X):
         raise ImageError(f"X is {type(X).__name__}; pass a list of paths, of type str. {_REMEDY}.")
     if isinstance(X, np.ndarray) and X.ndim > 1:
         raise ImageError(
-            f"X is an array of {X.dtype.name} of shape {X.shape}; pass X.ravel() of paths, X.astype(np.uint8) of pixels."
+            f"X is an array of {X.dtype.name}, of shape {X.shape}; pass X.ravel() of paths, X.astype(np.uint8) of "
+            "pixels."
         )
     if hasattr(X, "columns"):
         raise ImageError("X is a frame; pass the column that holds the paths, X['path'], not the frame.")

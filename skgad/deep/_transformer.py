@@ -90,8 +90,8 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
     *Images* may be paths (list, array, Series), an array of shape (n, H, W) or (n, H, W, C), a tensor of shape (n, H,
     W) or (n, C, H, W), a list of arrays, tensors or PIL images of any sizes, or a map-style Dataset. EXIF orientation
     is applied, palettes are resolved, alpha is dropped, grey is repeated in three channels. uint8 is taken as it is,
-    16-bit is divided by 257, floats lie in [0, 1]. Files have at most 1 GiB, in the usual formats. Of several frames the first counts, of a pair (image, target) the
-    image. Pixels are not rounded after resizing.
+    16-bit is divided by 257, floats lie in [0, 1]. Of several frames the first counts, of a pair (image, target) the
+    image. Files have at most 1 GiB, in the usual formats. Pixels are not rounded after resizing.
 
     The network is loaded when it is first needed, once a process, and shared by clones. It is not pickled unless
     `store_weights` says so: after loading it is found again by name, and its weights are verified at first use. An

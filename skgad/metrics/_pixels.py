@@ -6,8 +6,6 @@ at a threshold if its value is at or above it.
 All of them go through the images once, count the pixels by value (`_tally`) and take areas (`_areas`).
 """
 
-from numbers import Real
-
 import numpy as np
 from sklearn.utils import Bunch
 
@@ -281,5 +279,6 @@ def _rank(masks, maps, y=None, max_cells=MAX_CELLS):
 
 
 def _check_max_fpr(max_fpr):
-    if not isinstance(max_fpr, Real) or isinstance(max_fpr, bool) or not 0 < max_fpr <= 1:
+    is_number = isinstance(max_fpr, (int, float, np.integer, np.floating)) and not isinstance(max_fpr, bool)
+    if not is_number or not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr must be a share in (0, 1]; got {max_fpr!r}.")
