@@ -201,7 +201,7 @@ def test_the_advice_for_another_type_makes_the_picture_that_was_meant(item, advi
         (b"a.png", "X is bytes"),
         (bytearray(b"a.png"), "X is bytearray"),
         (np.ma.masked_array([RGB]), "image 0 is a masked array"),
-        (RGB[np.newaxis].astype(object), r"X is an array of object of shape .*X\.astype\(np\.uint8\) of pixels"),
+        (RGB[np.newaxis].astype(object), r"X is an array of object, of shape .*X\.astype\(np\.uint8\) of pixels"),
         (np.array([["a.png"]]), r"X is an array of .*X\.ravel\(\) of paths"),
         (np.array("a.png"), "X is ndarray"),
         (Image.fromarray(RGB), "X is Image"),
