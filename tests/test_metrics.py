@@ -3,6 +3,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -306,6 +307,8 @@ MASK, MAP = np.eye(4), np.arange(16.0).reshape(4, 4)
         ([MASK * 0 + 255], [MAP], "All 16 pixels are anomalous.*Add normal images"),
         ([MASK], [np.ma.masked_array(MAP, MAP > 9)], r"maps\[0\] is a masked array.*filled"),
         ([np.ma.masked_array(MASK)], [MAP], r"masks\[0\] is a masked array"),
+        ([MASK], [[[1.0, 2.0], [3.0]]], r"maps\[0\] cannot be made an array: .*inhomogeneous"),
+        ([torch.eye(4, requires_grad=True)], [MAP], r"masks\[0\] cannot be made an array: .*grad"),
         (np.ma.masked_array([MASK]), [MAP], r"masks\[0\] is a masked array"),
     ],
 )
@@ -348,7 +351,8 @@ def test_labels_that_agree_change_nothing(score):
         ([MASK, None], [True, False], "y must hold a label for each image"),
         ([MASK, None], [[-1], [1]], "y must hold a label for each image"),
         ([MASK, None], -1, "y must hold a label for each image"),
-        ([MASK, None], np.ma.masked_array([-1, 1]), "y must hold a label for each image"),
+        ([MASK, None], np.ma.masked_array([-1, 1]), "y is a masked array"),
+        ([MASK, None], [[-1], [1, 1]], "y cannot be made an array: .*inhomogeneous"),
     ],
 )
 def test_masks_must_agree_with_labels(score, masks, y, message):

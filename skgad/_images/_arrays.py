@@ -81,7 +81,6 @@ def scale_array(image, name):
         If its shape, type or values are not those of an image.
     """
     check_form(image, name)
-    image = np.asarray(image)  # a matrix would stay two-dimensional
     if image.dtype.kind == "f":
         _check_floats(image, name)
         image = np.clip(image.astype(np.float32), 0, 1) * np.float32(255)

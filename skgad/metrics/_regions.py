@@ -59,8 +59,8 @@ def read_pixels(masks, maps, y=None):
 
 
 def _check_labels(y):
-    labels = np.asarray(y)
-    if isinstance(y, np.ma.MaskedArray) or labels.ndim != 1 or labels.dtype.kind == "b":
+    labels = _to_array("y", y)
+    if labels.ndim != 1 or labels.dtype.kind == "b":
         raise ValueError("y must hold a label for each image, +1 (normal) or -1 (anomalous), as skgad.as_labels gives.")
     for position, label in enumerate(labels.tolist()):
         if not isinstance(label, Real) or isinstance(label, bool) or label not in (1, -1):
@@ -86,11 +86,16 @@ def _check_agreement(label, mask, n_anomalous, position):
     )
 
 
-def _refuse_masked(name, values):
+def _to_array(name, values):
+    """Return what one name of the arguments stands for as an array, or raise ValueError with that name."""
     if isinstance(values, np.ma.MaskedArray):
         raise ValueError(
-            f"{name} is a masked array, whose hidden pixels would count. Fill them, .filled(0), or leave the image out."
+            f"{name} is a masked array, and what it hides would count. Fill it, .filled(0), or leave the image out."
         )
+    try:
+        return np.asarray(values)
+    except (RuntimeError, TypeError, ValueError) as error:  # rows of several lengths, tensors on another device
+        raise ValueError(f"{name} cannot be made an array: {str(error).rstrip('.')}.") from error
 
 
 def _split(values, mask, position):
@@ -103,8 +108,7 @@ def _split(values, mask, position):
 
 
 def _check_map(image, position):
-    _refuse_masked(f"maps[{position}]", image)
-    values = np.asarray(image)
+    values = _to_array(f"maps[{position}]", image)
     if values.ndim != 2 or not values.size or values.dtype.kind not in "biuf":
         raise ValueError(
             f"maps[{position}] must be an array of real numbers of shape (height, width); got shape {values.shape} of "
@@ -125,8 +129,7 @@ def _check_mask(mask, shape, position):
         raise ValueError(
             f"masks[{position}] is a path, {mask!r}; give what it holds: np.asarray(PIL.Image.open(path).convert('L'))."
         )
-    _refuse_masked(f"masks[{position}]", mask)
-    mask = np.asarray(mask)
+    mask = _to_array(f"masks[{position}]", mask)
     if mask.shape != shape:
         raise ValueError(
             f"masks[{position}] has shape {mask.shape}, but maps[{position}] has {shape}; wanted is (height, width). "
