@@ -81,6 +81,7 @@ def scale_array(image, name):
         If its shape, type or values are not those of an image.
     """
     check_form(image, name)
+    image = np.asarray(image)  # of a matrix, which has two axes always, np.repeat writes beyond its end
     if image.dtype.kind == "f":
         _check_floats(image, name)
         image = np.clip(image.astype(np.float32), 0, 1) * np.float32(255)
