@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pickle
 import socket
 import subprocess
 import tracemalloc
@@ -48,6 +49,12 @@ def write_tiff(path, values, bits, photometric=1):
     entries = [np.array([tag, 3, 1, 0, value, 0], "<u2").tobytes() for tag, value in [*tags, (279, len(data))]]
     directory = np.uint16(len(entries)).tobytes() + b"".join(entries) + bytes(4)
     path.write_bytes(b"II*\0" + np.uint32(8 + len(data)).tobytes() + data + directory)
+
+
+def test_a_pickle_of_a_deep_tiff_has_its_pixels(tmp_path):
+    deep = saved(tmp_path, Image.fromarray(RGB[..., 0].astype(np.uint16) * 257), "deep.tif")
+    with Image.open(deep) as image:
+        np.testing.assert_allclose(decode(pickle.loads(pickle.dumps(image)), 0)[..., 0], RGB[..., 0], atol=1e-4)
 
 
 @pytest.mark.parametrize("bits", [8, 12])
@@ -109,6 +116,8 @@ def test_the_usual_formats_are_read(tmp_path, form):
     Image.fromarray(RGB).save(path, form)
     with Image.open(path) as image:
         expected = np.asarray(image.convert("RGB"))
+        for item in (image, pickle.loads(pickle.dumps(image))):  # as joblib hands it to a process
+            np.testing.assert_array_equal(decode(item, 0), expected)
     np.testing.assert_array_equal(decode(path, 0), expected)
 
 

@@ -105,14 +105,17 @@ def _find_turn(image):
 def _find_highest(image):
     """Return the highest value of grey that has more than 8 bits and a known range, None of anything else."""
     if image.mode.startswith("I;16"):
-        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0] if image.format == "TIFF" else 16
-        return 2**bits - 1
+        return 2 ** _find_tags(image).get(_BITS_PER_SAMPLE, (16,))[0] - 1
     return 65535 if image.mode == "I" and image.format == "PPM" else None  # Pillow scales PGM, whatever its maxval
 
 
 def _is_negative(image):
     """Return whether zero is white, which Pillow heeds up to 8 bits."""
-    return image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    return _find_tags(image).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _find_tags(image):
+    return getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}  # a pickle of it has lost them
 
 
 @contextmanager
