@@ -241,6 +241,8 @@ def test_several_images_are_refused_before_the_network_runs():
         ({"vmax": 0}, "vmax must be a positive distance"),
         ({"mask": np.full((4, 4), 7)}, "mask > 0"),
         ({"mask": np.zeros((4, 4, 3))}, r"mask must have shape .*\(4, 4, 3\)"),
+        ({"mask": np.ma.masked_array(np.zeros((4, 4)))}, r"mask is a masked array.*filled"),
+        ({"anomaly_map": np.ma.masked_array(np.zeros((4, 4)))}, r"anomaly_map is a masked array.*filled"),
         ({"alpha": 60}, r"alpha must be a share in \[0, 1\]; got 60"),
         ({"kind": "mosaic"}, r"kind must be one of \('overlay', 'panels'\); got 'mosaic'"),
     ],

@@ -17,7 +17,8 @@ from timm.data import create_transform, resolve_data_config
 from torch.nn import functional
 
 from skgad import DeepFeatureTransformer, MahalanobisDetector
-from skgad._images._decoding import check_images, decode
+from skgad._images._decoding import decode
+from skgad._images._sequence import check_images
 from skgad.deep._architectures import find_architecture
 from skgad.deep._batches import extract
 from skgad.deep._resizing import make_resizer

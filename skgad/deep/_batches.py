@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .._images._decoding import decode, fetch, is_path, read_bytes
+from .._images._decoding import decode
+from .._images._files import is_path, read_bytes
+from .._images._sequence import fetch
 from ..exceptions import ImageError
 from ._cache import make_key
 from ._threads import find_pools
@@ -104,7 +106,7 @@ def _prepare(images, resize, store, fingerprint, position):
             return Prepared(key, pooled=pooled)
         return Prepared(key, square=resize(decode(item, position, content) if is_path(item) else content))
     except ImageError as error:
-        return Prepared(error=error)
+        return Prepared(error=ImageError(str(error)))  # a new one: the traceback of the first holds the file's bytes
 
 
 def _find_features(prepared, run, store):

@@ -11,7 +11,7 @@ from sklearn.base import TransformerMixin
 from .._conventions._base import StampedEstimator
 from .._conventions._labels import normal_rows
 from .._conventions._levels import frame
-from .._images._decoding import check_images
+from .._images._sequence import check_images
 from ..exceptions import DependencyError, DeviceWarning, ImageWarning, WeightsWarning
 from ._backbone import Backbone
 from ._cache import open_store
@@ -48,8 +48,8 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         The papers' rule, the whole image, bilinear without antialiasing; the same with antialiasing; or timm's own
         evaluation transform of the network, which may crop the border away.
     on_bad_image : {"raise", "nan"}, default="raise"
-        What `transform` does with an image that cannot be used. With "nan" its row is NaN, and a warning at the end
-        lists the images.
+        What `transform` does with an image that cannot be used, or whose path is missing (None, NaN). With "nan" its
+        row is NaN, and a warning at the end lists the images.
     batch_size : int, default=None
         Images per forward pass; None for 8 on a CPU, 128 on CUDA. The features do not depend on it beyond float32
         rounding.
@@ -91,7 +91,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
     W) or (n, C, H, W), a list of arrays, tensors or PIL images of any sizes, or a map-style Dataset. EXIF orientation
     is applied, palettes are resolved, alpha is dropped, grey is repeated in three channels. uint8 is taken as it is,
     16-bit is divided by 257, floats lie in [0, 1]. Of several frames the first counts, of a pair (image, target) the
-    image. Pixels are not rounded after resizing.
+    image. Files have at most 1 GiB, in the usual formats. Pixels are not rounded after resizing.
 
     The network is loaded when it is first needed, once a process, and shared by clones. It is not pickled unless
     `store_weights` says so: after loading it is found again by name, and its weights are verified at first use. An
@@ -181,7 +181,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         """
         extraction = self._resolve()
         self._find_device(strict=True)
-        images = check_images(X, files=self.on_bad_image == "raise")
+        images = check_images(X, items=self.on_bad_image == "raise")
         normal_rows(y, len(images))
         with open_store(self.cache) as store:
             sha256 = extraction.find_sha256(store, self.device)
@@ -226,7 +226,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
             If the estimator was fitted on a device that is not there.
         """
         extraction = self._resolve()
-        images = check_images(X, files=self.on_bad_image == "raise")
+        images = check_images(X, items=self.on_bad_image == "raise")
         device = self._find_device()
         names = extraction.names
         values = np.empty((len(images), len(names)), dtype=np.float32)
@@ -240,7 +240,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
                     if batch.errors and self.on_bad_image == "raise":
                         raise batch.errors[0]
                     values[batch.rows.start : batch.rows.stop] = batch.pooled
-                    errors += map(str, batch.errors)  # the errors themselves hold the files' bytes
+                    errors += map(str, batch.errors)
                     advance(len(batch.rows))
         _report(errors, len(images))
         return frame(values, names, like=X)
@@ -287,7 +287,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         [0 1] [(2, 14, 14, 112), (2, 7, 7, 192)]
         """
         extraction = self._resolve()
-        images = check_images(X, files=self.on_bad_image == "raise")
+        images = check_images(X, items=self.on_bad_image == "raise")
         rows = np.arange(len(images)) if rows is None else _read_rows(rows, len(images))
         device = self._find_device()
         sha256 = extraction.find_sha256(None, device)

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from .._images._decoding import decode, fetch, is_path
+from .._images._decoding import decode
+from .._images._files import is_path
+from .._images._sequence import fetch
 from ..exceptions import ImageError
 
 
@@ -15,6 +17,7 @@ def read_image(image):
 
 def check_map(anomaly_map):
     """Return a map of distances as an array, or raise ValueError."""
+    _refuse_masked("anomaly_map", anomaly_map)
     values = np.asarray(anomaly_map)
     if values.ndim != 2 or not values.size or values.dtype.kind not in "iuf":
         raise ValueError(
@@ -38,6 +41,7 @@ def read_mask(mask):
             mask = decode(mask, 0).max(axis=-1)
         except ImageError as error:
             raise ImageError(f"mask: {error}") from error
+    _refuse_masked("mask", mask)
     mask = np.asarray(mask)
     if mask.ndim != 2 or not mask.size or mask.dtype.kind not in "biuf":
         raise ValueError(f"mask must have shape (mask_height, mask_width); got shape {mask.shape} of {mask.dtype}.")
@@ -48,3 +52,8 @@ def read_mask(mask):
             "mask > 0 or mask > 127 makes such a mask."
         )
     return mask > 0
+
+
+def _refuse_masked(name, values):
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array, whose hidden pixels would be drawn. Fill them, .filled(0).")

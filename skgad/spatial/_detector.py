@@ -16,7 +16,7 @@ from .._conventions._columns import all_or_nothing
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
 from .._conventions._parameters import read_fpr
-from .._images._decoding import check_images
+from .._images._sequence import check_images
 from ..deep import DeepFeatureTransformer
 from ..deep._threads import find_pools
 from ._maps import AGGREGATES, LargestPixels, aggregate, upsample
@@ -315,7 +315,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
 
 def count_images(X):
     """Return the number of images, or raise ImageError if they are none."""
-    return len(check_images(X, files=False))
+    return len(check_images(X, items=False))
 
 
 def _share_out(memories, rows, maps, memory_of):
