@@ -142,11 +142,12 @@ def containment(low, high, ranks, n_samples):
     Returns
     -------
     float
-        Sums of products of numbers that are not negative, so that rounding stays small: 1e-12 for 1,000 samples.
+        Sums of products of numbers that are not negative, so that rounding stays small: 1e-12 for 1,000 samples, 1e-9
+        for 100,000.
 
     Notes
     -----
-    With N(t) the jumps until t, :math:`U_{(k)} \le B_k` is :math:`N(B_k) \\ge k`, and :math:`U_{(k)} \\ge b_k` is
+    With N(t) the jumps until t, :math:`U_{(k)} \le B_k` is :math:`N(B_k) \ge k`, and :math:`U_{(k)} \ge b_k` is
     :math:`N(b_k) < k`. So the law of N(t) is carried from one bound to the next, and cut there to what is allowed. At a
     time t, no more than what Bernstein's inequality leaves around n*t is kept, so that the cost is that of
     2 n_ranks convolutions of O(sqrt(n_samples)) numbers.
