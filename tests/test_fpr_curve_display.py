@@ -6,6 +6,7 @@ import pytest
 from matplotlib import pyplot as plt
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skgad import FPRThresholdCV, MahalanobisDetector
 from skgad._calibration._bands import rate_curve
@@ -119,9 +120,10 @@ def test_the_coverage_is_named(detector, scores):
 
 def test_the_detector_is_found_at_the_end_of_a_pipeline(detector):
     X, y = np.random.default_rng(2).normal(size=(9, 3)), np.repeat([1, -1], [4, 5])
-    for chain in (make_pipeline("passthrough", detector), make_pipeline(detector)):
+    doubled = make_pipeline(FunctionTransformer(lambda X: 2 * X), detector)
+    for chain, seen in ((doubled, 2 * X), (make_pipeline(detector), X)):
         display = FPRCurveDisplay.from_estimator(chain, X, y)
-        np.testing.assert_array_equal(display.tpr, FPRCurveDisplay.from_estimator(detector, X, y).tpr)
+        np.testing.assert_array_equal(display.tpr, FPRCurveDisplay.from_estimator(detector, seen, y).tpr)
         assert FPRCurveDisplay.from_estimator(chain).tpr is None
 
 

@@ -198,7 +198,8 @@ def _find_level(n_samples, ranks, coverage, side):
         return error
 
     def excess(log_level):
-        return containment(*_quantiles(np.exp(log_level), ranks, n_samples, side), ranks, n_samples) - coverage
+        low, high = _quantiles(np.exp(log_level), ranks, n_samples, side)
+        return containment(low, high, ranks, n_samples) - coverage
 
     # Bonferroni's level is too cautious, and that of a single rank too bold.
     return np.exp(optimize.brentq(excess, np.log(error / len(ranks)), np.log(error), xtol=1e-9))
@@ -229,7 +230,7 @@ def _check_scores(scores):
 
 
 def _check_band(coverage, side):
-    if not isinstance(coverage, Real) or isinstance(coverage, bool) or not 0 < coverage <= _MOST_COVERAGE:
+    if not isinstance(coverage, Real) or isinstance(coverage, bool) or not 0 < float(coverage) <= _MOST_COVERAGE:
         raise ValueError(f"coverage must lie in (0, {_MOST_COVERAGE}]: a probability, such as 0.95; got {coverage!r}.")
     if side not in _SIDES:
         raise ValueError(f"side must be 'both' or 'upper'; got {side!r}.")
