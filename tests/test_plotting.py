@@ -18,7 +18,13 @@ from sklearn.preprocessing import StandardScaler
 
 from skgad import NPCA, DeepFeatureTransformer, FPRThreshold, FPRThresholdCV, MahalanobisDetector, plotting
 from skgad.exceptions import DependencyError, ImageError, WorkingPointWarning
-from skgad.plotting import AnomalyMapDisplay, FPRCalibrationDisplay, LevelAUROCDisplay, ScoreHistogramDisplay
+from skgad.plotting import (
+    AnomalyMapDisplay,
+    FPRCalibrationDisplay,
+    FPRCurveDisplay,
+    LevelAUROCDisplay,
+    ScoreHistogramDisplay,
+)
 from skgad.spatial import SpatialMahalanobisDetector
 
 mpl.use("agg")
@@ -528,6 +534,10 @@ def test_detector_without_p_values_is_refused(judged):
 # All of them
 
 
+def find_constructor(cls):
+    return cls.from_curve if cls is FPRCurveDisplay else cls.from_predictions
+
+
 def draw(name, **options):
     """Draw one of each, from the same inputs each time."""
     y, distances = np.repeat([1, -1], 5), np.arange(1.0, 21).reshape(10, 2)
@@ -536,11 +546,12 @@ def draw(name, **options):
         "ScoreHistogramDisplay": (y, -distances[:, 0]),
         "LevelAUROCDisplay": (y, distances),
         "FPRCalibrationDisplay": (np.linspace(0.1, 1, 10), 9),
+        "FPRCurveDisplay": (np.linspace([-9, 0.01, 0, 0.2], [-1, 0.3, 0.1, 0.6], 9).T,),
     }[name]
     if name == "AnomalyMapDisplay":
         options |= {"threshold": 3.0, "mask": np.eye(40, 90, dtype=np.uint8)}
     copies = [np.copy(value) for value in (*inputs, *options.values())]
-    display = getattr(plotting, name).from_predictions(*inputs, **options)
+    display = find_constructor(getattr(plotting, name))(*inputs, **options)
     for value, copy in zip((*inputs, *options.values()), copies, strict=True):
         np.testing.assert_array_equal(value, copy, err_msg="a display changed its inputs")
     return display
@@ -577,7 +588,7 @@ def test_missing_matplotlib_is_named_with_its_remedy(name, monkeypatch):
     cls = type(display)
     calls = {
         "plot": display.plot,
-        "from_predictions": lambda: cls.from_predictions(None, None),
+        find_constructor(cls).__name__: lambda: find_constructor(cls)(None, None),
         "from_estimator": lambda: cls.from_estimator(None, None, **({"y": None} if cls is LevelAUROCDisplay else {})),
     }
     for method, call in calls.items():
