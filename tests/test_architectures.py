@@ -2,8 +2,11 @@ import pytest
 import timm
 import torch
 
-from skgad.deep._architectures import check_image_size, create_model, find_architecture, level_table, resolve_name
-from skgad.deep._forward import Level, pool, run_levels
+from skgad.deep import level_table
+from skgad.deep._architecture import Level
+from skgad.deep._forward import pool, run_levels
+from skgad.deep._timm import create_model
+from skgad.deep._timm_source import TimmSource, find_architecture, resolve_name
 from skgad.exceptions import BackboneError
 
 # Input size and widths of the nine levels of EfficientNet, from the architecture's paper (width coefficients).
@@ -144,10 +147,10 @@ def test_prefix_tokens_are_left_out():
 
 
 def test_image_sizes_that_a_network_does_not_take_are_refused():
-    check_image_size("deit_tiny_patch16_224", 160)
+    TimmSource("deit_tiny_patch16_224").check_size(160)
     for name, size in (("deit_tiny_patch16_224", 161), ("beit_base_patch16_224", 160)):
         with pytest.raises(ValueError, match=f"image_size={size}: {name}.* Its own is 224; .*multiples"):
-            check_image_size(name, size)
+            TimmSource(name).check_size(size)
 
 
 def test_the_level_table_is_public():

@@ -9,6 +9,7 @@ import torch
 from skgad import DeepFeatureTransformer
 from skgad.deep import Backbone
 from skgad.deep._network import Network, find_device, load_network
+from skgad.deep._sources import find_source
 from skgad.exceptions import DeviceMemoryError
 
 from .conftest import LITE0
@@ -36,7 +37,7 @@ class Greedy(torch.nn.Module):
 
 def greedy_network(room):
     backbone = Backbone(Greedy(10**6), levels=["level"], image_size=8, mean=(0, 0, 0), std=(1, 1, 1))
-    network = Network(backbone, "auto", torch.device("cpu"))
+    network = Network(find_source(backbone), torch.device("cpu"))
     network._model.room = room
     network._model.batches.clear()
     return network
@@ -132,13 +133,13 @@ def test_an_error_in_the_network_leaves_the_settings_alone():
 
 
 def test_the_networks_used_last_stay_loaded():
-    first = load_network(LITE0, "auto", "cpu")
+    first = load_network(find_source(LITE0), "cpu")
     state = timm.create_model("resnet18").state_dict()
     for number in range(3):
-        load_network("resnet18", {**state, "fc.bias": state["fc.bias"] + number}, "cpu")
-    assert load_network(LITE0, "auto", "cpu") is first
-    load_network("resnet18", {**state, "fc.bias": state["fc.bias"] + 3}, "cpu")
-    assert load_network(LITE0, "auto", "cpu") is first
+        load_network(find_source("resnet18", {**state, "fc.bias": state["fc.bias"] + number}), "cpu")
+    assert load_network(find_source(LITE0), "cpu") is first
+    load_network(find_source("resnet18", {**state, "fc.bias": state["fc.bias"] + 3}), "cpu")
+    assert load_network(find_source(LITE0), "cpu") is first
 
 
 @pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "convnext_atto", "swin_tiny_patch4_window7_224"])

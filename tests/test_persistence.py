@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 
 import skgad
 from skgad import NPCA, DeepFeatureTransformer, FPRThreshold, FPRThresholdCV, LevelwiseDetector, MahalanobisDetector
-from skgad.deep import _network, _weights
+from skgad.deep import _network
+from skgad.deep._sources import find_source
 from skgad.exceptions import BackboneError, DependencyError, DeviceWarning, VersionWarning, WeightsError, WeightsWarning
 from skgad.model_selection import LevelSelector
 
@@ -203,7 +204,7 @@ def test_a_download_of_the_hub_is_found_again_and_warm_caches_do_not_load_it(pho
     from safetensors.torch import save_file
 
     save_file(state, folder / "snapshots" / "abc" / "model.safetensors")
-    assert _weights.describe_origin("resnet18.tv_in1k", "auto") is not None
+    assert find_source("resnet18").describe_origin() is not None
     expected = resnet(weights=state).fit_transform(photographs)
     got = resnet(cache=tmp_path / "cache").fit_transform(photographs)
     pd.testing.assert_frame_equal(got, expected, rtol=1e-4)

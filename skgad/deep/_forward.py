@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from ..exceptions import BackboneError
-from ._backbone import Level
+from ._architecture import Level
 
 
 def run_levels(model, x, levels, take: Callable):
@@ -62,6 +62,11 @@ def run_levels(model, x, levels, take: Callable):
     if missing:
         raise BackboneError(f"The forward pass never calls the module {min(missing)!r}; name one that it does.")
     return [found[level.module] for level in levels]
+
+
+def normalise(x, mean, std):
+    """Return images on the scale 0..255 as a network wants them; mean and deviation are on that scale."""
+    return x.sub(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 
 def measure_levels(model, modules, input_size, device, channels=None, n_prefix_tokens=0, channels_last=False):

@@ -13,8 +13,9 @@ from .._conventions._labels import normal_rows
 from .._conventions._levels import frame
 from .._images._decoding import check_images
 from ..exceptions import DependencyError, DeviceWarning, ImageWarning, WeightsWarning
-from ._backbone import Backbone
 from ._cache import open_store
+from ._identity import Identity
+from ._persistence import StateDict, find_weights, leave_out, put_back
 
 # torch and timm are imported inside the methods that need them: `import skgad` stays light, and so does a process that
 # only unpickles.
@@ -80,6 +81,11 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         All that the features depend on, besides images and weights. ``transform`` refuses any others.
     weights_sha256_ : str
         Fingerprint of the weights that ``fit`` saw. ``transform`` refuses any others.
+    probe_ : ndarray of float32 of shape (n_levels, 8)
+        The network's answer to one fixed image, a *probe*: eight weighted sums of the features of each of its levels.
+        ``transform`` refuses a network whose own differ by more than 1e-4 of a level's root mean square.
+    libraries_ : str
+        The versions of timm and torch that the probe was made with.
 
     See Also
     --------
@@ -94,8 +100,12 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
     image. Pixels are not rounded after resizing.
 
     The network is loaded when it is first needed, once a process, and shared by clones. It is not pickled unless
-    `store_weights` says so: after loading it is found again by name, and its weights are verified at first use. An
-    estimator that was fitted with CUDA warns and works on the CPU where there is none.
+    `store_weights` says so: after loading it is found again by name. At first use its weights are verified, and so is
+    its probe, by one forward pass of one image a network and process: that tells what no weight shows, another timm or
+    torch, an attribute of your own network. The probe is always computed in IEEE float32, whatever `precision` is, on
+    the network's device. Where all features come from the cache no network is loaded, and none is probed, unless timm
+    or torch is of another release than the cache has seen. An estimator that was fitted with CUDA warns and works on
+    the CPU where there is none.
 
     References
     ----------
@@ -184,12 +194,12 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         images = check_images(X, files=self.on_bad_image == "raise")
         normal_rows(y, len(images))
         with open_store(self.cache) as store:
-            sha256 = extraction.find_sha256(store, self.device)
+            identity = extraction.identify(store, self.device)
         self.settings_ = extraction.settings
         self.backbone_ = extraction.settings["backbone"]
         self.levels_ = extraction.settings["levels"]
         self.image_size_ = extraction.settings["image_size"]
-        self.weights_sha256_ = sha256
+        self.weights_sha256_, self.probe_, self.libraries_ = identity.sha256, identity.probe, identity.libraries
         return self
 
     def transform(self, X):
@@ -231,11 +241,13 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         names = extraction.names
         values = np.empty((len(images), len(names)), dtype=np.float32)
         errors: list[str] = []
-        with open_store(self.cache) as store, self._show_progress(len(images)) as advance:
-            sha256 = extraction.find_sha256(store, device)
-            if hasattr(self, "settings_"):
-                extraction.verify(self.settings_, self.weights_sha256_, sha256)
-            with closing(extraction.pool(images, sha256, store=store, **self._find_workload(device))) as batches:
+        with (
+            open_store(self.cache) as store,
+            self._show_progress(extraction.settings["backbone"], len(images)) as advance,
+        ):
+            identity = extraction.identify(store, device)
+            self._verify(extraction, identity)
+            with closing(extraction.pool(images, identity, store=store, **self._find_workload(device))) as batches:
                 for batch in batches:
                     if batch.errors and self.on_bad_image == "raise":
                         raise batch.errors[0]
@@ -290,12 +302,11 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         images = check_images(X, files=self.on_bad_image == "raise")
         rows = np.arange(len(images)) if rows is None else _read_rows(rows, len(images))
         device = self._find_device()
-        sha256 = extraction.find_sha256(None, device)
-        if hasattr(self, "settings_"):
-            extraction.verify(self.settings_, self.weights_sha256_, sha256)
+        identity = extraction.identify(None, device)
+        self._verify(extraction, identity)
         errors: list[str] = []
-        batches = extraction.lay_out_maps(images, rows, sha256, **self._find_workload(device))
-        with self._show_progress(len(rows)) as advance, closing(batches):
+        batches = extraction.lay_out_maps(images, rows, identity, **self._find_workload(device))
+        with self._show_progress(extraction.settings["backbone"], len(rows)) as advance, closing(batches):
             for batch in batches:
                 if batch.errors and self.on_bad_image == "raise":
                     raise batch.errors[0]
@@ -319,25 +330,30 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         """
         return self._resolve(warn=False).names.copy()
 
-    def __getstate__(self):
-        state = super().__getstate__()
-        if isinstance(self.weights, Mapping):
-            from ._weights import refer
+    def get_params(self, deep=True):
+        """Return the parameters, as in scikit-learn.
 
-            state["weights"] = refer(self.weights)
-        needs_them = isinstance(self.backbone, Backbone) or isinstance(self.weights, Mapping)  # workers, too
-        if self.store_weights and (needs_them or hasattr(self, "settings_")):
-            state["_stored"] = self._pack(state["weights"])
-        return state
+        Parameters
+        ----------
+        deep : ignored
+            Here for scikit-learn's convention.
+
+        Returns
+        -------
+        dict
+            A state dict of weights comes in a wrapper, a mapping too, which prints in a few words and which `clone`
+            does not copy.
+        """
+        params = super().get_params(deep=deep)
+        if isinstance(self.weights, Mapping) and not isinstance(self.weights, StateDict):
+            params["weights"] = StateDict(self.weights)
+        return params
+
+    def __getstate__(self):
+        return leave_out(super().__getstate__(), store=self._store)
 
     def __setstate__(self, state):
-        stored = state.get("_stored")
-        state = {key: value for key, value in state.items() if key != "_stored"}
-        if stored is not None and isinstance(state["backbone"], Backbone):
-            state["backbone"] = state["backbone"].attach(stored)
-        elif stored is not None:
-            state["_stored"] = stored
-        super().__setstate__(state)
+        super().__setstate__(put_back(state))
 
     def __copy__(self):
         new = type(self).__new__(type(self))
@@ -363,31 +379,32 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
                 f"A network needs torch and timm, and one of them cannot be imported ({error}): pip install torch "
                 "timm. (Detectors that were fitted on features work without.)"
             ) from error
-        if warn and self.weights is None and not isinstance(self.backbone, Backbone):
-            message = "weights=None: the network is random, and its features tell nothing. This is for tests."
-            warnings.warn(message, WeightsWarning, stacklevel=3)
-        return Extraction(
+        extraction = Extraction(
             backbone=self.backbone,
             levels=self.levels,
-            weights=self._find_weights(),
+            weights=find_weights(self),
             pool=self.pool,
             image_size=self.image_size,
             resize=self.resize,
             precision=self.precision,
         )
+        if warn and extraction.is_random:
+            message = "weights=None: the network is random, and its features tell nothing. This is for tests."
+            warnings.warn(message, WeightsWarning, stacklevel=3)
+        return extraction
 
-    def _find_weights(self):
-        """Return the weights that came with a file, as long as the parameters are those that it was saved with."""
-        backbone, weights, stored = getattr(self, "_stored", (None, None, None))
-        is_same = stored and backbone == self.backbone and not isinstance(self.weights, Mapping)
-        return stored if is_same and weights == self.weights else self.weights
+    def _verify(self, extraction, identity):
+        if hasattr(self, "settings_"):
+            fitted = Identity(self.weights_sha256_, self.probe_, self.libraries_)
+            extraction.verify(self.settings_, fitted, identity)
 
-    def _pack(self, weights):
-        """Return what a file holds of the network: safetensors bytes, or a network of your own."""
-        if isinstance(self.backbone, Backbone):
-            return self.backbone.module
-        network = self._resolve(warn=False).load_network(self._find_device())
-        return self.backbone, weights, network.pack()
+    def _store(self):
+        """Return the source of the network, and a function that gives what a file holds of it."""
+        from ._network import load_network
+        from ._sources import find_source
+
+        source = find_source(self.backbone, find_weights(self))
+        return source, lambda: source.pack(lambda source: load_network(source, self._find_device()))
 
     def _find_device(self, strict=False):
         """Return the name of a device to work on: a fitted estimator may come from a machine that had another one."""
@@ -407,14 +424,13 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         return {"device": device, "batch_size": batch_size, "num_workers": self.num_workers}
 
     @contextmanager
-    def _show_progress(self, n_images):
+    def _show_progress(self, name, n_images):
         """Give a function that is told how many more images are done."""
         if not self.verbose:
             yield lambda n: None
             return
         from tqdm.auto import tqdm
 
-        name = self.backbone.name if isinstance(self.backbone, Backbone) else self.backbone
         with tqdm(total=n_images, unit="image", desc=name) as bar:
             yield bar.update
 
