@@ -23,7 +23,7 @@ class Backbone:
     """A handle on your own network, to pass as ``backbone=``.
 
     The network is copied, in float32: what you do to it afterwards does not enter. The handle itself is never copied,
-    so that `sklearn.base.clone` and a grid search stay cheap; its joblib hash is the same in every process of a machine.
+    so that `sklearn.base.clone` and a search stay cheap; its joblib hash is the same in each process of a machine.
 
     Parameters
     ----------
@@ -50,8 +50,6 @@ class Backbone:
         Number, module, channels, reduction and layout of each.
     module : torch.nn.Module
         The copy.
-    sha256 : str
-        Fingerprint of the network: its name, weights, buffers and printed form.
     identity : Identity
         The fingerprint, and the *probe*: the features of one fixed image, which know what no weight shows, an attribute
         or the code of ``forward``. Two networks are the same if both agree, the probe within 1e-4 of each level.
@@ -103,7 +101,8 @@ class Backbone:
         _keep(self)
 
     @property
-    def sha256(self):  # an attribute, documented above
+    def sha256(self):
+        """Fingerprint of the network: its name, weights, buffers and printed form."""
         return self.identity.sha256
 
     @property

@@ -66,7 +66,7 @@ class Extraction:
         known = self._source.find_identity()
         if known is None and store is not None:
             origin = self._source.describe_origin()
-            known = origin and recall(store, origin)
+            known = None if origin is None else recall(store, origin)
         if known is None:
             known = self.load_network(device).identity
             self._note(store, known)

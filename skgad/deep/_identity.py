@@ -98,8 +98,8 @@ def check_same_network(name, found, expected, where="this transformer was fitted
     difference = find_difference(found.probe, expected.probe)
     if difference is not None:
         raise WeightsError(
-            f"{name} has the weights that {where}, but gives other features: of skgad's probe image, level "
-            f"{difference[0]} differs by {difference[1]:.2g} of its root mean square, where {TOLERANCE:.0e} is rounding. "
+            f"{name} has the weights that {where}, but gives other features: of a probe image, level {difference[0]} "
+            f"differs by {difference[1]:.2g} of its root mean square, and rounding by less than {TOLERANCE:.0e}. "
             f"{_find_reason(found.libraries, expected.libraries)}"
         )
 
@@ -117,6 +117,6 @@ def _find_reason(here, then):
     if here != then:
         return f"It was {then} then, and is {here} here: install those versions, or fit anew."
     return (
-        f"The libraries are the same ({here}): something that no weight shows has changed, such as an attribute, or the "
+        f"The libraries are the same ({here}): something that no weight shows has changed, such as an attribute or the "
         "code of the forward pass. Restore it, or fit anew."
     )

@@ -67,10 +67,11 @@ def leave_out(state, *, store):
 
 def put_back(state):
     """Return the state that an extractor gets from a file: a network of your own goes back into its handle."""
-    backbone, _, content = state.get("_stored") or (None, None, b"")
+    content = state["_stored"][-1] if "_stored" in state else b""
     if isinstance(content, bytes):  # the weights of a timm network, as safetensors
         return state
-    return {**{key: value for key, value in state.items() if key != "_stored"}, "backbone": backbone.attach(content)}
+    kept = {key: value for key, value in state.items() if key != "_stored"}
+    return {**kept, "backbone": state["backbone"].attach(content)}
 
 
 def find_weights(extractor):
