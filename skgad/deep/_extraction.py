@@ -10,11 +10,38 @@ from ._batches import extract, extract_maps
 from ._cache import fingerprint_features
 from ._identity import check_same_network
 from ._network import PRECISIONS, find_device, load_network
+from ._persistence import find_weights
 from ._recognition import note, recall, recognise
 from ._resizing import describe_rule, make_resizer
 from ._sources import find_source
 
 _POOLS = ("mean", "max")
+
+
+def resolve(extractor):
+    """Return the `Extraction` that the parameters of a `DeepFeatureTransformer` mean.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is unknown or out of range.
+    BackboneError
+        If the network is unknown.
+    """
+    _check_int("batch_size", extractor.batch_size, 1, optional=True)
+    _check_int("image_size", extractor.image_size, 1, optional=True)
+    _check_int("num_workers", extractor.num_workers, 0)
+    if extractor.on_bad_image not in ("raise", "nan"):
+        raise ValueError(f"on_bad_image must be 'raise' or 'nan'; got {extractor.on_bad_image!r}.")
+    return Extraction(
+        backbone=extractor.backbone,
+        levels=extractor.levels,
+        weights=find_weights(extractor),
+        pool=extractor.pool,
+        image_size=extractor.image_size,
+        resize=extractor.resize,
+        precision=extractor.precision,
+    )
 
 
 class Extraction:
@@ -174,3 +201,11 @@ def _name_features(widths):
 def _check_choice(name, value, known):
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}.")
+
+
+def _check_int(name, value, least, optional=False):
+    if optional and value is None:
+        return
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        what = "a positive int" if least else "a non-negative int"
+        raise ValueError(f"{name} must be {what}{' or None' if optional else ''}; got {value!r}.")

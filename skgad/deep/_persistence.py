@@ -1,7 +1,11 @@
 """What a file holds of an extractor: paths as text, no state dict, and the network only where that is asked for."""
 
+import copy
 import os
 from collections.abc import Mapping
+from typing import Any
+
+from .._conventions._base import StampedEstimator
 
 # torch and timm are imported where a network is stored: a process that only pickles and unpickles stays light.
 
@@ -36,42 +40,68 @@ class StateDict(Mapping):
         return self
 
 
-def as_text(value):
-    """Return a path as text, so that a file loads on a system whose paths are of another kind; else the value."""
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+class PortableEstimator(StampedEstimator):
+    """An estimator with a network, whose files load on other systems and hold the network only where that is asked for.
 
-
-def leave_out(state, *, store):
-    """Return the state of an extractor as a file holds it.
-
-    Parameters
-    ----------
-    state : dict
-        What `vars` has of it.
-    store : callable
-        Without arguments, to ``(source, content)``: the `Source`, and a function that gives what a file holds of its
-        network.
+    A class of its parameters `backbone`, `weights`, `cache`, `device` and `store_weights`.
     """
-    weights = state["weights"]
-    if isinstance(weights, Mapping):
-        from ._weights import refer
 
-        weights = refer(weights)
-    state = {**state, "weights": as_text(weights), "cache": as_text(state["cache"])}
-    if state["store_weights"]:
-        source, pack = store()
-        if source.is_given or "settings_" in state:  # workers need at once what only this process has
-            state["_stored"] = state["backbone"], state["weights"], pack()
-    return state
+    backbone: Any
+    weights: Any
+    device: Any
+    store_weights: bool
 
+    def get_params(self, deep=True):
+        """Return the parameters, as in scikit-learn; a state dict comes as a `StateDict`.
 
-def put_back(state):
-    """Return the state that an extractor gets from a file: a network of your own goes back into its handle."""
-    content = state["_stored"][-1] if "_stored" in state else b""
-    if isinstance(content, bytes):  # the weights of a timm network, as safetensors
+        Parameters
+        ----------
+        deep : bool, default=True
+            Of no effect: no parameter is an estimator.
+
+        Returns
+        -------
+        dict
+        """
+        params = super().get_params(deep=deep)
+        if isinstance(self.weights, Mapping) and not isinstance(self.weights, StateDict):
+            params["weights"] = StateDict(self.weights)
+        return params
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        state["weights"], state["cache"] = _refer(state["weights"]), _as_text(state["cache"])
+        content = self._pack() if self.store_weights else None
+        if content is not None:
+            state["_stored"] = state["backbone"], state["weights"], content
         return state
-    kept = {key: value for key, value in state.items() if key != "_stored"}
-    return {**kept, "backbone": state["backbone"].attach(content)}
+
+    def __setstate__(self, state):
+        content = state["_stored"][-1] if "_stored" in state else b""
+        if not isinstance(content, bytes):  # a network of your own goes back into its handle
+            state = {key: value for key, value in state.items() if key != "_stored"}
+            state["backbone"] = state["backbone"].attach(content)
+        super().__setstate__(state)
+
+    def __copy__(self):
+        new = type(self).__new__(type(self))
+        new.__dict__.update(vars(self))
+        return new
+
+    def __deepcopy__(self, memo):
+        new = type(self).__new__(type(self))  # unlike a pickle, a copy keeps a state dict of weights
+        new.__dict__.update(copy.deepcopy(vars(self), memo))
+        return new
+
+    def _pack(self):
+        """Return what a file holds of the network; None before `fit`, if another process finds it by itself."""
+        from ._network import choose_device, load_network
+        from ._sources import find_source
+
+        source, is_fitted = find_source(self.backbone, find_weights(self)), hasattr(self, "settings_")
+        if not is_fitted and not source.is_given:
+            return None
+        return source.pack(lambda source: load_network(source, choose_device(self.device, may_be_absent=is_fitted)))
 
 
 def find_weights(extractor):
@@ -79,4 +109,18 @@ def find_weights(extractor):
     backbone, weights, content = getattr(extractor, "_stored", (None, None, None))
     given = extractor.weights
     is_same = content and backbone == extractor.backbone and not isinstance(given, Mapping)
-    return content if is_same and weights == as_text(given) else given
+    return content if is_same and weights == _as_text(given) else given
+
+
+def _refer(weights):
+    """Return weights as a file names them: a state dict by its sha256, a path as text."""
+    if not isinstance(weights, Mapping):
+        return _as_text(weights)
+    from ._weights import refer
+
+    return refer(weights)
+
+
+def _as_text(value):
+    """Return a path as text, which loads on a system whose paths are of another kind; another value as it is."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -1,30 +1,27 @@
 """The extractor: images in, a frame of pooled features out, one column a channel, named by level."""
 
-import copy
 import warnings
-from collections.abc import Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import numpy as np
 from sklearn.base import TransformerMixin
 
-from .._conventions._base import StampedEstimator
 from .._conventions._labels import normal_rows
 from .._conventions._levels import frame
 from .._images._decoding import check_images
-from ..exceptions import DependencyError, DeviceWarning, ImageWarning, WeightsWarning
+from ..exceptions import DependencyError, WeightsWarning
 from ._cache import open_store
 from ._identity import Identity
-from ._persistence import StateDict, find_weights, leave_out, put_back
+from ._persistence import PortableEstimator
+from ._reports import report, show_progress
 
 # torch and timm are imported inside the methods that need them: `import skgad` stays light, and so does a process that
 # only unpickles.
 
 _BATCH_SIZES = {"cpu": 8, "cuda": 128}  # on a CPU, larger batches leave its cache: examples/bench_extractor.py
-_LISTED = 20  # bad images in a warning
 
 
-class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
+class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
     """Pooled features of a frozen, pre-trained network, level by level.
 
     Each image is resized to a square, run through the network, and every level's feature map is averaged over height
@@ -243,7 +240,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         errors: list[str] = []
         with (
             open_store(self.cache) as store,
-            self._show_progress(extraction.settings["backbone"], len(images)) as advance,
+            show_progress(self.verbose, extraction.settings["backbone"], len(images)) as advance,
         ):
             identity = extraction.identify(store, device)
             self._verify(extraction, identity)
@@ -254,7 +251,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
                     values[batch.rows.start : batch.rows.stop] = batch.pooled
                     errors += map(str, batch.errors)  # the errors themselves hold the files' bytes
                     advance(len(batch.rows))
-        _report(errors, len(images))
+        report(errors, len(images))
         return frame(values, names, like=X)
 
     def iter_maps(self, X, rows=None):
@@ -299,14 +296,16 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         [0 1] [(2, 14, 14, 112), (2, 7, 7, 192)]
         """
         extraction = self._resolve()
+        from ._batches import read_rows
+
         images = check_images(X, files=self.on_bad_image == "raise")
-        rows = np.arange(len(images)) if rows is None else _read_rows(rows, len(images))
+        rows = read_rows(rows, len(images))
         device = self._find_device()
         identity = extraction.identify(None, device)
         self._verify(extraction, identity)
         errors: list[str] = []
         batches = extraction.lay_out_maps(images, rows, identity, **self._find_workload(device))
-        with self._show_progress(extraction.settings["backbone"], len(rows)) as advance, closing(batches):
+        with show_progress(self.verbose, extraction.settings["backbone"], len(rows)) as advance, closing(batches):
             for batch in batches:
                 if batch.errors and self.on_bad_image == "raise":
                     raise batch.errors[0]
@@ -314,7 +313,7 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
                 if len(batch.rows):
                     yield batch.rows, batch.maps
                 advance(batch.n_images)
-        _report(errors, len(rows), "they have no maps")
+        report(errors, len(rows), "they have no maps")
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns: ``level7__0000``, ...
@@ -330,64 +329,16 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         """
         return self._resolve(warn=False).names.copy()
 
-    def get_params(self, deep=True):
-        """Return the parameters, as in scikit-learn.
-
-        Parameters
-        ----------
-        deep : ignored
-            Here for scikit-learn's convention.
-
-        Returns
-        -------
-        dict
-            A state dict of weights comes in a wrapper, a mapping too, which prints in a few words and which `clone`
-            does not copy.
-        """
-        params = super().get_params(deep=deep)
-        if isinstance(self.weights, Mapping) and not isinstance(self.weights, StateDict):
-            params["weights"] = StateDict(self.weights)
-        return params
-
-    def __getstate__(self):
-        return leave_out(super().__getstate__(), store=self._store)
-
-    def __setstate__(self, state):
-        super().__setstate__(put_back(state))
-
-    def __copy__(self):
-        new = type(self).__new__(type(self))
-        new.__dict__.update(vars(self))
-        return new
-
-    def __deepcopy__(self, memo):
-        new = type(self).__new__(type(self))  # unlike a pickle, a copy keeps a state dict of weights
-        new.__dict__.update(copy.deepcopy(vars(self), memo))
-        return new
-
     def _resolve(self, warn=True):
         """Return the `Extraction` that the parameters mean."""
-        _check_int("batch_size", self.batch_size, 1, optional=True)
-        _check_int("image_size", self.image_size, 1, optional=True)
-        _check_int("num_workers", self.num_workers, 0)
-        if self.on_bad_image not in ("raise", "nan"):
-            raise ValueError(f"on_bad_image must be 'raise' or 'nan'; got {self.on_bad_image!r}.")
         try:
-            from ._extraction import Extraction
+            from ._extraction import resolve
         except ImportError as error:
             raise DependencyError(
                 f"A network needs torch and timm, and one of them cannot be imported ({error}): pip install torch "
                 "timm. (Detectors that were fitted on features work without.)"
             ) from error
-        extraction = Extraction(
-            backbone=self.backbone,
-            levels=self.levels,
-            weights=find_weights(self),
-            pool=self.pool,
-            image_size=self.image_size,
-            resize=self.resize,
-            precision=self.precision,
-        )
+        extraction = resolve(self)
         if warn and extraction.is_random:
             message = "weights=None: the network is random, and its features tell nothing. This is for tests."
             warnings.warn(message, WeightsWarning, stacklevel=3)
@@ -398,41 +349,16 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
             fitted = Identity(self.weights_sha256_, self.probe_, self.libraries_)
             extraction.verify(self.settings_, fitted, identity)
 
-    def _store(self):
-        """Return the source of the network, and a function that gives what a file holds of it."""
-        from ._network import load_network
-        from ._sources import find_source
-
-        source = find_source(self.backbone, find_weights(self))
-        return source, lambda: source.pack(lambda source: load_network(source, self._find_device()))
-
     def _find_device(self, strict=False):
-        """Return the name of a device to work on: a fitted estimator may come from a machine that had another one."""
-        from ._network import find_device, is_absent
+        from ._network import choose_device
 
-        if not strict and hasattr(self, "settings_") and is_absent(self.device):
-            message = f"Fitted with device={self.device!r}, which is not here: working on the CPU."
-            warnings.warn(message, DeviceWarning, stacklevel=3)
-            return "cpu"
-        find_device(self.device)
-        return self.device
+        return choose_device(self.device, may_be_absent=not strict and hasattr(self, "settings_"))
 
     def _find_workload(self, device):
         from ._network import find_device
 
         batch_size = self.batch_size or _BATCH_SIZES[find_device(device).type]
         return {"device": device, "batch_size": batch_size, "num_workers": self.num_workers}
-
-    @contextmanager
-    def _show_progress(self, name, n_images):
-        """Give a function that is told how many more images are done."""
-        if not self.verbose:
-            yield lambda n: None
-            return
-        from tqdm.auto import tqdm
-
-        with tqdm(total=n_images, unit="image", desc=name) as bar:
-            yield bar.update
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -444,32 +370,3 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         tags.input_tags.allow_nan = False
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _read_rows(rows, n_images):
-    """Return positions of images as an array, or raise ValueError if some are none."""
-    rows = np.asarray(rows)
-    if rows.dtype == bool and rows.shape == (n_images,):
-        return np.flatnonzero(rows)
-    if rows.ndim != 1 or not (np.issubdtype(rows.dtype, np.integer) or rows.size == 0):
-        raise ValueError(f"rows must hold positions of images, or be a mask; got {rows.dtype} of shape {rows.shape}.")
-    if rows.size and not (rows.min() >= 0 and rows.max() < n_images):
-        odd = rows[(rows < 0) | (rows >= n_images)][0]
-        raise ValueError(f"rows must lie in 0..{n_images - 1}, the positions of the images; got {odd}.")
-    return rows.astype(np.intp)
-
-
-def _report(errors, n_images, consequence="their rows are NaN"):
-    if errors:
-        listed = "".join(f"\n  {error}" for error in errors[:_LISTED])
-        more = f"\n  and {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
-        message = f"{len(errors)} of {n_images} images cannot be used; {consequence}:{listed}{more}"
-        warnings.warn(message, ImageWarning, stacklevel=3)
-
-
-def _check_int(name, value, least, optional=False):
-    if optional and value is None:
-        return
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        what = "a positive int" if least else "a non-negative int"
-        raise ValueError(f"{name} must be {what}{' or None' if optional else ''}; got {value!r}.")
