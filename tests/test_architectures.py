@@ -4,7 +4,7 @@ import torch
 
 from skgad.deep import level_table
 from skgad.deep._architecture import Level
-from skgad.deep._forward import pool, run_levels
+from skgad.deep._forward import pool_locations, run_levels
 from skgad.deep._timm import create_model
 from skgad.deep._timm_source import TimmSource, find_architecture, resolve_name
 from skgad.exceptions import BackboneError
@@ -129,7 +129,7 @@ def test_levels_are_what_timm_calls_the_intermediates(name, size):
         x = torch.randn(2, 3, size, size)
     levels = find_architecture(name).levels
     with torch.inference_mode():
-        got = run_levels(model, x, levels, lambda level, output: pool(output, level, "mean"))
+        got = run_levels(model, x, levels, lambda level, output: pool_locations(output, level, "mean"))
         maps = model.forward_intermediates(x, norm=False, intermediates_only=True, output_fmt="NCHW")
     assert len(got) == len(maps)
     for level, found, expected in zip(levels, got, maps, strict=True):
@@ -140,8 +140,8 @@ def test_levels_are_what_timm_calls_the_intermediates(name, size):
 def test_prefix_tokens_are_left_out():
     tokens = torch.arange(2 * 6 * 3.0).reshape(2, 6, 3)
     level = Level(1, "", 3, 1, "NLC", 2)
-    torch.testing.assert_close(pool(tokens, level, "mean"), tokens[:, 2:].mean(dim=1))
-    torch.testing.assert_close(pool(tokens, level, "max"), tokens[:, 2:].amax(dim=1))
+    torch.testing.assert_close(pool_locations(tokens, level, "mean"), tokens[:, 2:].mean(dim=1))
+    torch.testing.assert_close(pool_locations(tokens, level, "max"), tokens[:, 2:].amax(dim=1))
     assert [level.n_prefix_tokens for level in find_architecture("vit_small_patch16_dinov3").levels] == [5] * 12
     assert [level.n_prefix_tokens for level in find_architecture("cait_xxs24_224").levels] == [0] * 24
 

@@ -118,14 +118,6 @@ class Backbone:
             )
         return self._module
 
-    def fingerprint(self):
-        """Return the sha256 of the network as it is now: `sha256`, unless somebody has altered `module` since."""
-        from ._digests import digest_tensors
-
-        module = self.module
-        buffers = {f"buffer {key}": tensor for key, tensor in module.named_buffers()}  # some are not in the state dict
-        return digest_tensors({**module.state_dict(), **buffers}, self.name, repr(module))
-
     def attach(self, module):
         """Return a handle on the same network with its module, which a pickle left behind.
 
@@ -163,7 +155,8 @@ class Backbone:
         from ._probe import LIBRARIES, probe_network
 
         architecture = Architecture(self.name, self.image_size, self.mean, self.std, self.levels)
-        return Identity(self.fingerprint(), probe_network(self._module, architecture, torch.device("cpu")), LIBRARIES)
+        sha256 = fingerprint_module(self._module, self.name)
+        return Identity(sha256, probe_network(self._module, architecture, torch.device("cpu")), LIBRARIES)
 
 
 def _keep(handle):
@@ -179,6 +172,14 @@ def _find_module(identity):
         if handle.sha256 == identity.sha256 and agree(handle.identity.probe, identity.probe):
             return handle._module
     return None
+
+
+def fingerprint_module(module, name):
+    """Return the sha256 of a network of one's own: its name, weights, buffers and printed form."""
+    from ._digests import digest_tensors
+
+    buffers = {f"buffer {key}": tensor for key, tensor in module.named_buffers()}  # some are not in the state dict
+    return digest_tensors({**module.state_dict(), **buffers}, name, repr(module))
 
 
 def _copy_frozen(module):

@@ -103,7 +103,7 @@ class Extraction:
         """Return the network on a device, once a process."""
         return load_network(self._source, device)
 
-    def pool(self, images, identity, *, device, batch_size, num_workers, store=None):
+    def pool_images(self, images, identity, *, device, batch_size, num_workers, store=None):
         """Yield the pooled features of images, in batches; an open store gets all levels of what it lacks."""
         asked = self.settings["levels"]
         numbers = asked if store is None else [level.number for level in self._architecture.levels]

@@ -118,7 +118,7 @@ def find_module(model, name):
         raise BackboneError(f"there is no module {name!r}; at the top there are {known}.") from error
 
 
-def pool(output, level, how):
+def pool_locations(output, level, how):
     """Return a level's output (n, ...), averaged over its locations or at their maximum, as float32 (n, channels)."""
     axes = {"NCHW": (2, 3), "NHWC": (1, 2), "NLC": (1,), "NC": ()}[level.layout]
     places = output[:, level.n_prefix_tokens :] if level.layout == "NLC" else output

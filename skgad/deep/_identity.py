@@ -78,7 +78,7 @@ def find_difference(probe, other):
     return None if len(probe) == len(other) else (min(len(probe), len(other)) + 1, float("inf"))
 
 
-def check_same_network(name, found, expected, where="this transformer was fitted with"):
+def check_same_network(name, found, expected, where="this transformer was fitted with", anew="fit anew"):
     """Raise WeightsError, with what has changed and the remedy, unless two identities are of one network.
 
     Parameters
@@ -88,19 +88,20 @@ def check_same_network(name, found, expected, where="this transformer was fitted
     found, expected : Identity
     where : str
         Whose the expected identity is.
+    anew : str
+        What to do where the network is meant.
     """
     if found.sha256 != expected.sha256:
         raise WeightsError(
             f"The weights of {name} found here are not those that {where} (sha256 {found.sha256[:12]}... against "
-            f"{expected.sha256[:12]}...), so its detectors would give other scores. Give the same file as weights=, or "
-            "fit anew."
+            f"{expected.sha256[:12]}...), so its detectors would give other scores. Give the same weights, or {anew}."
         )
     difference = find_difference(found.probe, expected.probe)
     if difference is not None:
         raise WeightsError(
             f"{name} has the weights that {where}, but gives other features: of a probe image, level {difference[0]} "
             f"differs by {difference[1]:.2g} of its root mean square, and rounding by less than {TOLERANCE:.0e}. "
-            f"{_find_reason(found.libraries, expected.libraries)}"
+            f"{_find_reason(found.libraries, expected.libraries)}, or {anew}."
         )
 
 
@@ -115,8 +116,8 @@ def _compare(level, reference):
 
 def _find_reason(here, then):
     if here != then:
-        return f"It was {then} then, and is {here} here: install those versions, or fit anew."
+        return f"It was {then} then, and is {here} here: install those versions"
     return (
         f"The libraries are the same ({here}): something that no weight shows has changed, such as an attribute or the "
-        "code of the forward pass. Restore it, or fit anew."
+        "code of the forward pass. Restore it"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..exceptions import DeviceMemoryError, DeviceWarning
-from ._forward import lay_out_map, normalise, pool, run_levels
+from ._forward import lay_out_map, normalise, pool_locations, run_levels
 from ._identity import Identity, check_same_network
 from ._probe import LIBRARIES, probe_network
 from ._recent import Recent
@@ -93,7 +93,8 @@ class Network:
         self.identity = Identity(sha256, probe_network(self._model, architecture, device), LIBRARIES)
         expected = source.find_identity()
         if expected is not None:
-            check_same_network(architecture.name, self.identity, expected, "its Backbone was made with")
+            where, anew = "its Backbone was made with", "make a Backbone of it anew, and fit anew"
+            check_same_network(architecture.name, self.identity, expected, where, anew)
 
     def pool_levels(self, batch, numbers, how="mean", precision="float32"):
         """Return the levels of images, each averaged over its locations, or its maximum.
@@ -120,7 +121,7 @@ class Network:
             batch,
             numbers,
             precision,
-            take=lambda level, output: pool(output, level, how),
+            take=lambda level, output: pool_locations(output, level, how),
             collect=lambda pooled: torch.cat(pooled, dim=1).cpu().numpy(),
         )
         return np.concatenate(parts)

@@ -3,6 +3,7 @@
 import copy
 
 from ._architecture import Architecture
+from ._backbone import fingerprint_module
 
 
 class OwnSource:
@@ -36,8 +37,9 @@ class OwnSource:
         return None
 
     def load(self):
-        """Return a copy of the network, and the sha256 of what it is now."""
-        return copy.deepcopy(self._backbone.module), self._backbone.fingerprint()
+        """Return a copy of the network, and the sha256 of what it is now: somebody may have altered it."""
+        module = self._backbone.module
+        return copy.deepcopy(module), fingerprint_module(module, self._backbone.name)
 
     def check_size(self, image_size):
         """Do nothing: your own network says so itself when it runs."""

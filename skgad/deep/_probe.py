@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from . import _timm, _torch
-from ._forward import normalise, pool, run_levels
+from ._forward import normalise, pool_locations, run_levels
 from ._identity import condense
 from ._threads import find_pools
 
@@ -54,7 +54,7 @@ def probe_network(model, architecture, device):
             model,
             normalise(image[None], mean, std),
             architecture.levels,
-            lambda level, output: pool(output, level, "mean"),
+            lambda level, output: pool_locations(output, level, "mean"),
         )
     return np.stack([condense(level[0].cpu().numpy()) for level in pooled])
 

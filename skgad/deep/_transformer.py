@@ -244,7 +244,9 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         ):
             identity = extraction.identify(store, device)
             self._verify(extraction, identity)
-            with closing(extraction.pool(images, identity, store=store, **self._find_workload(device))) as batches:
+            with closing(
+                extraction.pool_images(images, identity, store=store, **self._find_workload(device))
+            ) as batches:
                 for batch in batches:
                     if batch.errors and self.on_bad_image == "raise":
                         raise batch.errors[0]
