@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_info
 
 from skgad import NPCA, DeepFeatureTransformer, FPRThresholdCV
 from skgad.deep import Backbone, _network
+from skgad.deep._sources import find_source
 from skgad.exceptions import BackboneError, ImageError, ImageWarning, WeightsError
 from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector
 from skgad.spatial._maps import LargestPixels, aggregate, upsample
@@ -393,7 +394,7 @@ def test_a_stream_begins_as_well_with_single_images():
 
 
 def test_a_stream_refuses_another_network(photographs, tmp_path):
-    states = [_network.load_network(LITE0, "auto", "cpu")._model.state_dict() for _ in range(2)]
+    states = [_network.load_network(find_source(LITE0), "cpu")._model.state_dict() for _ in range(2)]
     torch.save(states[0], tmp_path / "weights.pth")
     features = DeepFeatureTransformer(LITE0, levels=[4], image_size=64, weights=str(tmp_path / "weights.pth"))
     detector = SpatialMahalanobisDetector(features).fit(photographs)
@@ -553,7 +554,7 @@ def test_tokens_of_patches_lie_in_rows(photographs):
         (_, (maps,)) = next(extractor.iter_maps(photographs))
     assert maps.shape == (8, 6, 6, 192)
     caught = []
-    model = _network.load_network(extractor.backbone, None, "cpu")._model
+    model = _network.load_network(find_source(extractor.backbone, None), "cpu")._model
     handle = model.blocks[2].register_forward_hook(lambda _module, _inputs, out: caught.append(out.numpy().copy()))
     with pytest.warns(UserWarning, match="random"):
         next(extractor.iter_maps(photographs))

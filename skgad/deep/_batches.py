@@ -96,6 +96,21 @@ def extract_maps(images, rows, resize, run, *, batch_size, num_workers):
         yield MapBatch(positions, maps, errors, len(indices))
 
 
+def read_rows(rows, n_images):
+    """Return positions of images as an array, all of them for None; ValueError if some are no positions."""
+    if rows is None:
+        return np.arange(n_images)
+    rows = np.asarray(rows)
+    if rows.dtype == bool and rows.shape == (n_images,):
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or not (np.issubdtype(rows.dtype, np.integer) or rows.size == 0):
+        raise ValueError(f"rows must hold positions of images, or be a mask; got {rows.dtype} of shape {rows.shape}.")
+    if rows.size and not (rows.min() >= 0 and rows.max() < n_images):
+        odd = rows[(rows < 0) | (rows >= n_images)][0]
+        raise ValueError(f"rows must lie in 0..{n_images - 1}, the positions of the images; got {odd}.")
+    return rows.astype(np.intp)
+
+
 def _prepare(images, resize, store, fingerprint, position):
     try:
         item = fetch(images, position)
