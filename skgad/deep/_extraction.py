@@ -1,6 +1,6 @@
 """What an extractor's parameters mean: which network, which weights, which squares, which levels; and the features."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ._backbone import Backbone
 from ._batches import extract, extract_maps
 from ._cache import fingerprint_features
 from ._network import PRECISIONS, find_device, load_network
-from ._resizing import describe_rule, make_resizer
+from ._resizing import describe_rule, find_box, make_resizer
 from ._weights import describe_origin
 
 _POOLS = ("mean", "max")
@@ -26,6 +26,8 @@ class Extraction:
         All that features depend on, besides images and weights, in plain types.
     names : ndarray of str
         Of the features.
+    find_box : callable
+        From the height and width of an image to the box of it that the square shows.
 
     Raises
     ------
@@ -56,6 +58,7 @@ class Extraction:
             "modules": [self._architecture.levels[number - 1].module for number in chosen],
         }
         self._resize = make_resizer(resize, backbone, self._architecture, size)
+        self.find_box = partial(find_box, resize, backbone, self._architecture, size)
         self.names = _name_features(tuple((number, self._count_channels(number)) for number in chosen))
 
     def find_sha256(self, store, device):

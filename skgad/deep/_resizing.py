@@ -7,6 +7,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torch.nn import functional
 
+from .._images._geometry import cropped_box, whole_box
 from ._backbone import Backbone
 
 RULES = ("bilinear", "antialias", "timm")
@@ -43,6 +44,14 @@ def describe_rule(rule, backbone, architecture, image_size):
         return rule
     config = _find_timm_config(backbone, architecture, image_size)
     return f"timm {config['interpolation']} {config['crop_pct']} {config['crop_mode']}"
+
+
+def find_box(rule, backbone, architecture, image_size, height, width):
+    """Return the box of an image of this size that the square shows, as `skgad._images._geometry` has it."""
+    if rule != "timm":
+        return whole_box(height, width)
+    config = _find_timm_config(backbone, architecture, image_size)
+    return cropped_box(height, width, image_size, config["crop_pct"], config["crop_mode"])
 
 
 def resize(image, image_size, antialias=False):

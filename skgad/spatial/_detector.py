@@ -108,9 +108,9 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         Returns
         -------
         ndarray of float32 of shape (n_samples, image_size, image_size)
-            In units of distance: higher is more anomalous. It covers the whole image, whatever its shape was (with
-            ``resize="timm"``, what that leaves of it). NaN for an image that cannot be used, where `features` has
-            ``on_bad_image="nan"``.
+            In units of distance: higher is more anomalous. It covers the whole image, whatever its shape was; with
+            ``resize="timm"``, the box of it that `find_box` gives. NaN for an image that cannot be used, where
+            `features` has ``on_bad_image="nan"``.
         """
         measure = self._find_measure()
         size = self.features_.image_size_
@@ -118,6 +118,22 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         for rows, maps in iter_maps(self.features_, X):
             result[rows] = self._draw(measure(maps))
         return result
+
+    def find_box(self, height, width):
+        """Return the box of an image of this size that its anomaly map covers.
+
+        Parameters
+        ----------
+        height, width : int
+            Of the image in pixels, as it is seen: after EXIF orientation.
+
+        Returns
+        -------
+        left, top, right, bottom : float
+            In the image's own pixels: see `DeepFeatureTransformer.find_box`.
+        """
+        check_is_fitted(self)
+        return self.features_.find_box(height, width)
 
     def predict_masks(self, X):
         """Return which pixels are anomalous: those whose distance exceeds ``pixel_threshold_``.
@@ -129,6 +145,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         Returns
         -------
         ndarray of bool of shape (n_samples, image_size, image_size)
+            Each covers what its map does.
 
         Raises
         ------
