@@ -132,6 +132,58 @@ def test_contour_reaches_the_border_of_the_image():
     np.testing.assert_allclose(y, 19.5)
 
 
+def test_map_covers_the_box_that_is_given():
+    display = AnomalyMapDisplay.from_predictions(grey(40, 80), spot(), threshold=3.0, box=(10, 20, 50, 60))
+    assert display.map_.get_extent() == [9.5, 49.5, 59.5, 19.5]
+    assert (display.ax_.get_xlim(), display.ax_.get_ylim()) == ((-0.5, 79.5), (39.5, -0.5))  # all of the image is seen
+    x, y = vertices(display.contours_[0]).T
+    distance = np.hypot((y + 0.5 - 20) / 2 - 9.5, (x + 0.5 - 10) / 2 - 13.5)
+    np.testing.assert_allclose(distance, 5, atol=0.05)
+    (frame,) = display.frames_
+    assert frame.get_bbox().extents.tolist() == [9.5, 19.5, 49.5, 59.5]
+    assert "border of the map" in [text.get_text() for text in display.legend_.get_texts()]
+    assert AnomalyMapDisplay.from_predictions(grey(40, 80), spot(), threshold=3.0).frames_ == []
+
+
+def test_box_is_found_on_the_detector_or_in_what_calibrated_it():
+    class Cropper(Mapper):
+        def find_box(self, height, width):
+            return width / 4, 0, width / 2, height
+
+    for detector in (Cropper(pixel_threshold_=3.0), Mapper(estimator_=Cropper(pixel_threshold_=3.0))):
+        assert AnomalyMapDisplay.from_estimator(detector, grey(40, 80)).box == (20, 0, 40, 40)
+    assert AnomalyMapDisplay.from_estimator(Mapper(pixel_threshold_=3.0), grey(40, 80)).box == (0, 0, 80, 40)
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 10), (10, 0, 10, 5), (0, 5, 10, 5), (90, 0, 99, 5), (-9, 0, 0, 5), (0, 0, np.inf, 5), "all!"]
+)
+def test_bad_boxes_are_refused(box):
+    with pytest.raises(ValueError, match=r"box must be .*\(left, top, right, bottom\)"):
+        AnomalyMapDisplay(grey(40, 90), spot(), box=box)
+
+
+def masked(values):
+    return np.ma.masked_array(values, mask=np.zeros(np.shape(values), bool))
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("anomaly_map", lambda: AnomalyMapDisplay(grey(), masked(spot()))),
+        ("mask", lambda: AnomalyMapDisplay(grey(), spot(), mask=masked(spot() > 3))),
+        ("box", lambda: AnomalyMapDisplay(grey(), spot(), box=masked([0, 0, 9, 9]))),
+        ("scores", lambda: ScoreHistogramDisplay.from_predictions(masked([-1.0, -2.0]))),
+        ("distances", lambda: LevelAUROCDisplay.from_predictions([1, -1], masked([[1.0], [2.0]]))),
+        ("aurocs", lambda: LevelAUROCDisplay(["level1"], masked([0.5]))),
+        ("p_values", lambda: FPRCalibrationDisplay.from_predictions(masked([0.1, 0.2]), 10)),
+    ],
+)
+def test_masked_arrays_are_refused(name, make):
+    with pytest.raises(ValueError, match=rf"{name} is a masked array.*{name}\.filled\(value\)"):
+        make()
+
+
 def test_map_on_one_side_of_the_threshold_has_no_contour():
     for height in (0.1, 30.0):
         display = AnomalyMapDisplay.from_predictions(grey(), np.full((9, 9), height), threshold=3.0)

@@ -1,6 +1,6 @@
 """What an extractor's parameters mean: which network, which weights, which squares, which levels; and the features."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ._identity import check_same_network
 from ._network import PRECISIONS, find_device, load_network
 from ._persistence import find_weights
 from ._recognition import note, recall, recognise
-from ._resizing import describe_rule, make_resizer
+from ._resizing import describe_rule, find_box, make_resizer
 from ._sources import find_source
 
 _POOLS = ("mean", "max")
@@ -55,6 +55,8 @@ class Extraction:
         Of the features.
     is_random : bool
         Whether the weights are.
+    find_box : callable
+        From the height and width of an image to the box of it that the square shows.
 
     Raises
     ------
@@ -86,6 +88,7 @@ class Extraction:
             "modules": [self._architecture.levels[number - 1].module for number in chosen],
         }
         self._resize = make_resizer(resize, self._source, size)
+        self.find_box = partial(find_box, resize, self._source, size)
         self.names = _name_features(tuple((number, self._count_channels(number)) for number in chosen))
 
     def identify(self, store, device):

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from .._images._geometry import cropped_box, whole_box
 from ._timm import make_transform
 
 RULES = ("bilinear", "antialias", "timm")
@@ -41,6 +42,14 @@ def describe_rule(rule, source, image_size):
         return rule
     config = source.find_transform(image_size)
     return f"timm {config['interpolation']} {config['crop_pct']} {config['crop_mode']}"
+
+
+def find_box(rule, source, image_size, height, width):
+    """Return the box of an image of this size that the square shows, as `skgad._images._geometry` has it."""
+    if rule != "timm":
+        return whole_box(height, width)
+    config = source.find_transform(image_size)
+    return cropped_box(height, width, image_size, config["crop_pct"], config["crop_mode"])
 
 
 def resize(image, image_size, antialias=False):

@@ -317,6 +317,33 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
                 advance(batch.n_images)
         report(errors, len(rows), "they have no maps")
 
+    def find_box(self, height, width):
+        """Return the box of an image of this size that the network sees: what maps and their pixels cover.
+
+        Parameters
+        ----------
+        height, width : int
+            Of the image in pixels, as it is seen: after EXIF orientation.
+
+        Returns
+        -------
+        left, top, right, bottom : float
+            In the image's own pixels, as Pillow's ``crop`` and ``resize(box=)`` take it: (0, 0, width, height) but for
+            ``resize="timm"``, which may cut the border away. Where that pads, the box reaches beyond the image.
+
+        Raises
+        ------
+        ValueError, BackboneError, DependencyError
+            As in `transform`.
+
+        Examples
+        --------
+        >>> from skgad import DeepFeatureTransformer
+        >>> DeepFeatureTransformer("tf_efficientnet_lite0", resize="timm").find_box(256, 512)
+        (144.0, 16.0, 368.0, 240.0)
+        """
+        return self._resolve(warn=False).find_box(height, width)
+
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns: ``level7__0000``, ...
 
