@@ -27,6 +27,7 @@ from skgad import NPCA, DeepFeatureTransformer, MahalanobisDetector
 from skgad._images._decoding import decode
 from skgad.datasets import load_elpv
 from skgad.deep import _network, cache_info
+from skgad.deep._sources import find_source
 from skgad.model_selection import LevelSelector
 
 NAME = "tf_efficientnet_lite0"
@@ -51,7 +52,7 @@ def interleave(functions, rounds):
 
 def raw_forward(batch_size, memory_format, n_images):
     """Return a plain forward pass of the same network over preloaded tensors."""
-    network = _network.load_network(NAME, "auto", "auto")
+    network = _network.load_network(find_source(NAME), "auto")
     model = copy.deepcopy(network._model).to(memory_format=memory_format)
     x = torch.randn(n_images, 3, 224, 224, device=network._device).contiguous(memory_format=memory_format)
 
@@ -91,7 +92,7 @@ def measure_speed(paths, rounds):
 
 def measure_single_image(image, rounds):
     extractor = DeepFeatureTransformer(NAME).fit(image)
-    network = _network.load_network(NAME, "auto", "auto")
+    network = _network.load_network(find_source(NAME), "auto")
     numbers = [level.number for level in network.levels]
     square = torch.from_numpy(image).permute(0, 3, 1, 2).float()
     square = torch.nn.functional.interpolate(square, (224, 224), mode="bilinear")

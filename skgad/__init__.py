@@ -7,7 +7,7 @@ from ._conventions._labels import as_labels
 from ._detectors._levelwise import LevelwiseDetector, LevelwiseTransformer
 from ._detectors._mahalanobis import MahalanobisDetector
 from ._detectors._npca import NPCA
-from ._gaussian._estimate import sigma_to_fpr
+from ._gaussian._laws import sigma_to_fpr
 from ._version import __version__
 from .deep import DeepFeatureTransformer
 

@@ -61,7 +61,7 @@ class DeviceWarning(UserWarning):
 
 
 class ImageWarning(UserWarning):
-    """Images could not be used, and their rows are NaN."""
+    """Images could not be used, and their rows are NaN; or files of a folder are left out."""
 
 
 class LabelConventionWarning(UserWarning):

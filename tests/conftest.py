@@ -51,7 +51,7 @@ def fresh_process():
     def forget():
         _network.forget_networks()
         _weights._states.clear()
-        _backbone._modules.clear()
+        _backbone._handles.clear()
 
     forget()
     yield forget

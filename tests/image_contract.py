@@ -1,5 +1,6 @@
 """What every estimator that takes images must do, since scikit-learn's checks stop at 2-D arrays."""
 
+import os
 import pickle
 
 import joblib
@@ -80,7 +81,10 @@ def check_bad_images_are_refused(estimator, images, tmp_path):
     Image.fromarray(images[0]).save(tmp_path / "whole.png")
     whole = (tmp_path / "whole.png").read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
-    for bad in ([], [tmp_path / "missing.png"], images.astype(int), images[..., :2], images[0]):
+    whole_path = str(tmp_path / "whole.png")
+    unordered = [{whole_path}, {whole_path: 1}, (path for path in [whole_path])]
+    no_images = [images > 99, np.ma.masked_array(images), [whole_path, None], [whole_path, os.devnull], [b"whole.png"]]
+    for bad in ([], [tmp_path / "missing.png"], images.astype(int), images[..., :2], images[0], *unordered, *no_images):
         with pytest.raises(ImageError):
             estimator.fit(bad)
     for bad in (np.full((3, 8, 8), np.nan), images * 1.0):

@@ -2,8 +2,11 @@ import pytest
 import timm
 import torch
 
-from skgad.deep._architectures import check_image_size, create_model, find_architecture, level_table, resolve_name
-from skgad.deep._forward import Level, pool, run_levels
+from skgad.deep import level_table
+from skgad.deep._architecture import Level
+from skgad.deep._forward import pool_locations, run_levels
+from skgad.deep._timm import create_model
+from skgad.deep._timm_source import TimmSource, find_architecture, resolve_name
 from skgad.exceptions import BackboneError
 
 # Input size and widths of the nine levels of EfficientNet, from the architecture's paper (width coefficients).
@@ -126,7 +129,7 @@ def test_levels_are_what_timm_calls_the_intermediates(name, size):
         x = torch.randn(2, 3, size, size)
     levels = find_architecture(name).levels
     with torch.inference_mode():
-        got = run_levels(model, x, levels, lambda level, output: pool(output, level, "mean"))
+        got = run_levels(model, x, levels, lambda level, output: pool_locations(output, level, "mean"))
         maps = model.forward_intermediates(x, norm=False, intermediates_only=True, output_fmt="NCHW")
     assert len(got) == len(maps)
     for level, found, expected in zip(levels, got, maps, strict=True):
@@ -137,17 +140,17 @@ def test_levels_are_what_timm_calls_the_intermediates(name, size):
 def test_prefix_tokens_are_left_out():
     tokens = torch.arange(2 * 6 * 3.0).reshape(2, 6, 3)
     level = Level(1, "", 3, 1, "NLC", 2)
-    torch.testing.assert_close(pool(tokens, level, "mean"), tokens[:, 2:].mean(dim=1))
-    torch.testing.assert_close(pool(tokens, level, "max"), tokens[:, 2:].amax(dim=1))
+    torch.testing.assert_close(pool_locations(tokens, level, "mean"), tokens[:, 2:].mean(dim=1))
+    torch.testing.assert_close(pool_locations(tokens, level, "max"), tokens[:, 2:].amax(dim=1))
     assert [level.n_prefix_tokens for level in find_architecture("vit_small_patch16_dinov3").levels] == [5] * 12
     assert [level.n_prefix_tokens for level in find_architecture("cait_xxs24_224").levels] == [0] * 24
 
 
 def test_image_sizes_that_a_network_does_not_take_are_refused():
-    check_image_size("deit_tiny_patch16_224", 160)
+    TimmSource("deit_tiny_patch16_224").check_size(160)
     for name, size in (("deit_tiny_patch16_224", 161), ("beit_base_patch16_224", 160)):
         with pytest.raises(ValueError, match=f"image_size={size}: {name}.* Its own is 224; .*multiples"):
-            check_image_size(name, size)
+            TimmSource(name).check_size(size)
 
 
 def test_the_level_table_is_public():

@@ -19,7 +19,9 @@ from sklearn.pipeline import make_pipeline
 from skgad import NPCA, DeepFeatureTransformer, MahalanobisDetector
 from skgad._images._decoding import decode
 from skgad.deep import _network, cache_info, clear_cache, limit_cache
-from skgad.deep._cache import FeatureStore, make_key, open_store
+from skgad.deep._cache import open_store
+from skgad.deep._cache_keys import make_key
+from skgad.deep._feature_store import FeatureStore
 from skgad.exceptions import CacheError, ImageError, WeightsError
 
 from .conftest import LITE0
@@ -117,12 +119,10 @@ def test_keys_are_of_what_the_network_sees(tmp_path):
     assert make_key(b"a", image) != make_key(b"b", image)
 
 
-def test_a_store_that_cannot_be_used_is_named_with_the_remedy(photographs, tmp_path):
-    (tmp_path / "features.sqlite").write_bytes(b"no database" * 1000)
-    with pytest.raises(CacheError, match=r"features\.sqlite cannot be used.*Delete that file"):
-        extractor(tmp_path).fit(photographs)
+def test_a_folder_that_is_a_file_is_named_with_the_remedy(photographs, tmp_path):
+    (tmp_path / "file").write_bytes(b"no folder")
     with pytest.raises(CacheError, match="another folder"):
-        extractor(tmp_path / "features.sqlite").fit_transform(photographs)
+        extractor(tmp_path / "file").fit_transform(photographs)
 
 
 def test_weights_that_were_exchanged_behind_the_caches_back_are_refused_once(photographs, tmp_path):
@@ -280,6 +280,8 @@ def test_a_limit_that_is_no_size_is_refused(tmp_path, n_bytes):
 
 
 def test_a_file_of_another_format_is_named(photographs, tmp_path):
+    with FeatureStore(tmp_path):
+        pass
     with closing(sqlite3.connect(tmp_path / "features.sqlite")) as connection:
         connection.execute("PRAGMA user_version=99")
     with pytest.raises(CacheError, match=r"it has format 99.*Delete that file"):

@@ -1,20 +1,15 @@
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import linalg, stats
 from sklearn.covariance import LedoitWolf, oas
 
 from skgad._conventions._parameters import read_fpr
-from skgad._gaussian._estimate import (
-    KINDS,
-    Cholesky,
-    Gaussian,
-    chi_quantile,
-    estimate,
-    leave_one_out_distances,
-    predictive_fpr,
-)
+from skgad._gaussian._estimate import KINDS, Gaussian, estimate, leave_one_out_distances
+from skgad._gaussian._factors import Cholesky
+from skgad._gaussian._laws import chi_quantile, predictive_fpr
 from skgad._gaussian._moments import covariance, moments
 
 SHAPES = [(500, 8), (30, 80), (60, 80)]
@@ -35,6 +30,14 @@ def test_distance_is_the_square_root_of_scikit_learns(shape):
     np.testing.assert_allclose(
         gaussian.covariance, reference.covariance_, atol=1e-10 * np.abs(gaussian.covariance).max()
     )
+
+
+@pytest.mark.parametrize(("noise", "enough"), [(2e-6, False), (1e-5, True)])
+def test_few_rows_that_show_next_to_no_noise_are_refused(noise, enough):
+    rng = np.random.default_rng(0)
+    X = np.resize([[1.0], [-1.0]], (10, 1)) * rng.normal(size=40) + noise * rng.normal(size=(10, 40))
+    with nullcontext() if enough else pytest.raises(np.linalg.LinAlgError):
+        estimate(moments(X), "ledoit_wolf")
 
 
 def test_few_rows_of_many_features_need_no_square_matrix():
@@ -93,6 +96,14 @@ def test_singular_covariance_is_refused_at_any_scale(scale):
     duplicated = np.column_stack([X, X[:, 0] * 1e6])
     with pytest.raises(np.linalg.LinAlgError):
         Cholesky(np.cov(duplicated.T))
+
+
+def test_features_that_nearly_agree_are_regular():
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    X[:, 1] = X[:, 0] + 1e-5 * X[:, 1]
+    left = linalg.svd(X - X.mean(axis=0), full_matrices=False)[0]  # whitened rows, but for their number
+    expected = np.sqrt(200 * np.square(left).sum(axis=1))
+    np.testing.assert_allclose(estimate(moments(X), "empirical").distances(X), expected, rtol=1e-4)
 
 
 def test_units_of_features_may_differ_by_many_orders():

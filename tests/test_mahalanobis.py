@@ -286,8 +286,99 @@ def test_detectors_that_do_not_fit_together_are_not_merged():
     for other in (MahalanobisDetector().fit(X.iloc[:, :3]), MahalanobisDetector().fit(X.to_numpy())):
         with pytest.raises(ValueError, match="different columns"):
             one.merge(other)
-    with pytest.raises(ValueError, match="other moments"):
-        MahalanobisDetector("diagonal").fit(X).set_params(covariance="oas").partial_fit(X)
+
+
+@pytest.mark.parametrize("other", [*COVARIANCES, MinCovDet(random_state=0)])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_only_detectors_with_the_same_covariance_are_merged(covariance, other):
+    X = by_level(draw())
+    one, two = MahalanobisDetector(covariance).fit(X), MahalanobisDetector(other).fit(X)
+    expected = one.score_samples(X)
+    if covariance == other:
+        union = MahalanobisDetector(covariance).fit(pd.concat([X, X]))
+        np.testing.assert_allclose(one.merge(two).score_samples(X), union.score_samples(X), rtol=1e-10)
+        return
+    two.set_params(covariance=covariance)  # what counts is what the other was fitted with
+    with pytest.raises(ValueError, match=f"does not join covariance='{covariance}'"):
+        one.merge(two)
+    np.testing.assert_array_equal(one.score_samples(X), expected)
+    assert one.n_samples_seen_ == 200
+
+
+@pytest.mark.parametrize("other", [*COVARIANCES, MinCovDet(random_state=0)])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_a_stream_goes_on_only_with_the_covariance_that_it_began_with(covariance, other):
+    X = draw()
+    detector = MahalanobisDetector(covariance).fit(X).set_params(covariance=other)
+    for update in (lambda: detector.partial_fit(X), lambda: detector.forget(X[:9]), lambda: detector.merge(detector)):
+        if covariance == other:
+            update()
+            continue
+        with pytest.raises(ValueError, match=r"may need other moments|keeps no moments"):
+            update()
+
+
+@pytest.mark.parametrize(("covariance", "far"), [("diagonal", 1e9), ("empirical", 1e8)])
+def test_rows_far_out_in_one_feature_drown_it_beside_a_larger_one(covariance, far):
+    rng = np.random.default_rng(0)
+    X, outliers = rng.normal(size=(200, 3)) * [1e9, 1, 1], rng.normal(size=(3, 3)) * [1e9, far, 1]
+    detector = MahalanobisDetector(covariance).fit(np.vstack([outliers, X]))
+    before = detector.score_samples(X)
+    with pytest.raises(ValueError, match="fit anew on the rows to be kept"):
+        detector.forget(outliers)
+    np.testing.assert_array_equal(detector.score_samples(X), before)
+    assert detector.n_samples_seen_ == 203
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_what_is_forgotten_leaves_right_distances_or_is_refused(covariance, hidden):
+    rng, n_refused = np.random.default_rng(0), 0
+    for exponent in range(13):
+        X, outliers = rng.normal(size=(100, 3)) * [1e9, 1, 1], rng.normal(size=(3, 3)) * [1e9, 10.0**exponent, 1]
+        if hidden:  # no feature is far out, a direction is
+            X[:, 2], outliers[:, 2] = X[:, 0] + 1e5 * X[:, 2], outliers[:, 0] + 10.0**exponent * outliers[:, 2]
+        try:
+            left = MahalanobisDetector(covariance).fit(np.vstack([outliers, X])).forget(outliers)
+            scores = left.score_samples(X)
+        except ValueError:
+            n_refused += 1
+            continue
+        expected = MahalanobisDetector(covariance).fit(X).score_samples(X)
+        np.testing.assert_allclose(scores, expected, rtol=1e-6)
+    assert n_refused < 9
+
+
+def test_a_feature_that_only_forgotten_rows_moved_is_not_taken_for_one_of_next_to_no_variance():
+    X = np.column_stack([draw(50, 3), 7.0 * np.eye(50)[0]])
+    with pytest.raises(ValueError, match="fit anew on the rows to be kept"):
+        MahalanobisDetector("diagonal").fit(X).forget(X[:1])
+    expected = MahalanobisDetector().fit(X[1:]).score_samples(X)  # what is shrunk does not hang on it
+    np.testing.assert_allclose(MahalanobisDetector().fit(X).forget(X[:1]).score_samples(X), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("scale", [1e-85, 1e80])
+def test_scores_do_not_depend_on_units(covariance, scale):
+    X = by_level(draw())
+    plain, scaled = (MahalanobisDetector(covariance).fit(unit * X) for unit in (1.0, scale))
+    unit = scale if covariance == "identity" else 1.0
+    np.testing.assert_allclose(scaled.score_samples(scale * X), unit * plain.score_samples(X), rtol=1e-9)
+    np.testing.assert_allclose(scaled.leave_one_out_scores(scale * X), unit * plain.leave_one_out_scores(X), rtol=1e-9)
+    assert scaled.offset_ == pytest.approx(unit * plain.offset_, rel=1e-12)
+    if plain.shrinkage_[0] is not None:
+        assert scaled.shrinkage_ == pytest.approx(plain.shrinkage_, rel=1e-9)
+
+
+def test_errors_name_the_level():
+    X = by_level(draw())
+    far = X[:3].assign(level2__0004=1e6)
+    detector = MahalanobisDetector("diagonal").fit(pd.concat([far, X]))
+    with pytest.raises(ValueError, match=r"level2: .*far out"):
+        detector.forget(far)
+    for estimator in (detector, NPCA()):
+        with pytest.raises(ValueError, match=r"level2: .*does not hold the squares"):
+            estimator.fit(X.assign(level2__0004=X["level2__0004"] * 1e200))
 
 
 def test_an_estimator_does_not_stream():
@@ -357,7 +448,8 @@ def test_parameters_set_after_the_fit_do_not_change_it():
     X = draw()
     detector = MahalanobisDetector("empirical").fit(X)
     expected, left_out = detector.score_samples(X), detector.leave_one_out_scores(X)
-    detector.set_params(covariance="oas")
+    detector.set_params(covariance="identity", fpr=2.0)
+    assert detector.get_feature_names_out().tolist() == ["chi6"]
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), expected)
     np.testing.assert_array_equal(detector.leave_one_out_scores(X), left_out)
 

@@ -3,6 +3,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -68,7 +69,7 @@ def figures(masks, maps, **settings):
 
 def coarse_figures(masks, maps, max_cells, max_fpr=0.3):
     """Return the three figures and their bounds from few cells."""
-    ranking = _rank(masks, maps, max_cells)
+    ranking = _rank(masks, maps, max_cells=max_cells)
     fpr = ranking.normal / ranking.normal[-1]
     return np.array(
         [
@@ -304,6 +305,11 @@ MASK, MAP = np.eye(4), np.arange(16.0).reshape(4, 4)
         ([None, MASK * 0], [MAP, MAP], "None of the 32 pixels is anomalous.*Give the masks"),
         ([], [], "None of the 0 pixels"),
         ([MASK * 0 + 255], [MAP], "All 16 pixels are anomalous.*Add normal images"),
+        ([MASK], [np.ma.masked_array(MAP, MAP > 9)], r"maps\[0\] is a masked array.*filled"),
+        ([np.ma.masked_array(MASK)], [MAP], r"masks\[0\] is a masked array"),
+        ([MASK], [[[1.0, 2.0], [3.0]]], r"maps\[0\] cannot be made an array: .*inhomogeneous"),
+        ([torch.eye(4, requires_grad=True)], [MAP], r"masks\[0\] cannot be made an array: .*grad"),
+        (np.ma.masked_array([MASK]), [MAP], r"masks\[0\] is a masked array"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_by_name_and_position(masks, maps, message):
@@ -311,7 +317,52 @@ def test_what_cannot_be_scored_is_refused_by_name_and_position(masks, maps, mess
         pixel_scores(masks, maps)
 
 
-@pytest.mark.parametrize(("masks", "maps"), [("masks", [MAP]), (None, [MAP]), ([MASK], 3)])
+SCORES = [pixel_scores, pixel_roc_auc_score, pixel_average_precision_score, pro_auc_score, pro_curve]
+
+
+@pytest.mark.parametrize("score", [pro_auc_score, pixel_scores])
+def test_any_kind_of_number_is_a_rate(score):
+    for one in (np.int64(1), np.float64(1), 1):
+        np.testing.assert_equal(score([MASK], [MAP], max_fpr=one), score([MASK], [MAP], max_fpr=1.0))
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_labels_that_agree_change_nothing(score):
+    masks, maps = draw()
+    y = np.where(masks.any(axis=(1, 2)), -1, 1)
+    for labels in (y, y.tolist(), y.astype(float), y.astype(object)):
+        np.testing.assert_equal(score(masks, maps, y=labels), score(masks, maps))
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize(
+    ("masks", "y", "message"),
+    [
+        ([MASK, None, None], [-1, 1, -1], r"masks\[2\] is None, but y\[2\] is -1.*leave the image out"),
+        ([MASK, MASK * 0], [-1, -1], r"masks\[1\] marks no pixel, but y\[1\] is -1"),
+        ([None, MASK], [1, 1], r"masks\[1\] marks 4 anomalous pixels, but y\[1\] is \+1.*same order"),
+        ([MASK, None], [-1], "y ends after 1 images, but masks goes on"),
+        ([MASK, None], [-1, 1, 1], "masks ends after 2 images, but y goes on"),
+        ([MASK, None], [1, 0], r"y\[1\] is .*0.*\+1 \(normal\) or -1.*as_labels"),
+        ([MASK, None], [-1, None], r"y\[1\] is None"),
+        ([MASK, None], [-1, np.nan], r"y\[1\] is .*nan"),
+        ([MASK, None], np.array([-1, True], dtype=object), r"y\[1\] is True"),
+        ([MASK, None], ["bad", "good"], r"y\[0\] is .*'bad'"),
+        ([MASK, None], [True, False], "y must hold a label for each image"),
+        ([MASK, None], [[-1], [1]], "y must hold a label for each image"),
+        ([MASK, None], -1, "y must hold a label for each image"),
+        ([MASK, None], np.ma.masked_array([-1, 1]), "y is a masked array"),
+        ([MASK, None], [[-1], [1, 1]], "y cannot be made an array: .*inhomogeneous"),
+    ],
+)
+def test_masks_must_agree_with_labels(score, masks, y, message):
+    with pytest.raises(ValueError, match=message):
+        score(masks, [MAP] * len(masks), y=y)
+
+
+@pytest.mark.parametrize(
+    ("masks", "maps"), [("masks", [MAP]), (None, [MAP]), ([MASK], 3), ({"a": MASK}, [MAP]), ([None], {1.0})]
+)
 def test_what_holds_no_images_is_refused(masks, maps):
     with pytest.raises(TypeError, match="must be a sequence or an iterable of images"):
         pixel_scores(masks, maps)

@@ -1,4 +1,5 @@
 import pickle
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -6,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf, oas
 
-from skgad._gaussian._moments import covariance, ledoit_wolf_shrinkage, merge, moments, oas_shrinkage, remove
+from skgad._gaussian._moments import (
+    DrownedError,
+    covariance,
+    ledoit_wolf_shrinkage,
+    merge,
+    moments,
+    oas_shrinkage,
+    remove,
+)
 
 SHAPES = [(500, 8), (30, 80), (60, 80), (3, 5), (40, 1)]
 FIELDS = ("n_samples", "mean", "covariance", "ledoit_wolf", "oas")
@@ -33,6 +42,37 @@ def assert_same(one, other, rtol=1e-10):
 def test_shrinkage_equals_scikit_learn(shape, ours, theirs):
     X = draw(shape)
     assert ours(moments(X)) == pytest.approx(theirs(X)[1], rel=1e-12, abs=1e-14)
+
+
+@pytest.mark.parametrize("n_features", [2, 4, 40])
+def test_two_rows_show_no_noise_whatever_rounding_says(n_features):
+    for seed in range(50):
+        assert ledoit_wolf_shrinkage(moments(draw((2, n_features), seed))) == 0.0
+
+
+def test_one_variance_is_its_own_target_whatever_rounding_says():
+    for seed in range(50):
+        sample = moments(draw((40, 1), seed))
+        assert (ledoit_wolf_shrinkage(sample), oas_shrinkage(sample)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(ledoit_wolf_shrinkage, ledoit_wolf), (oas_shrinkage, oas)])
+def test_rows_without_structure_are_shrunk_all_the_way_and_no_further(ours, theirs):
+    shrinkages = []
+    for seed in range(10):
+        X = np.random.default_rng(seed).normal(size=(20, 4))
+        shrinkages.append(ours(moments(X)))
+        assert shrinkages[-1] == pytest.approx(theirs(X)[1], rel=1e-12)
+    assert max(shrinkages) == 1.0
+    assert min(shrinkages) < 0.9
+
+
+def test_next_to_no_noise_is_shrunk_by():
+    signs, noise = np.repeat([[1.0], [-1.0]], 50, axis=0), np.random.default_rng(0).normal(size=(100, 4))
+    X = signs * [1.0, 2.0, 0.0, 0.0] + 3e-6 * noise
+    expected = ledoit_wolf(X)[1]
+    assert 0 < expected < 1e-10
+    assert ledoit_wolf_shrinkage(moments(X)) == pytest.approx(expected, rel=1e-2, abs=0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -94,6 +134,55 @@ def test_rows_far_out_are_removed_or_refused_but_never_badly(scale, remedy):
     else:
         with pytest.raises(ValueError, match=remedy):
             remove(whole, moments(far))
+
+
+def test_what_rows_far_out_have_cost_is_not_forgotten_by_steps():
+    X, far = draw((200, 3)), draw((9, 3), seed=1) * 10.0 ** np.arange(9)[:, np.newaxis]
+    sample = merge(moments(X), moments(far))
+    with pytest.raises(DrownedError):  # each step alone leaves digits enough
+        reduce(remove, [moments(row[np.newaxis]) for row in far[::-1]], sample)
+
+
+@pytest.mark.parametrize("scale", [1e-110, 1e-85, 1e-30, 1e30, 1e80, 1e110])
+@pytest.mark.parametrize("shape", [(60, 8), (30, 80)])
+def test_shrinkage_does_not_depend_on_units(shape, scale):
+    X = draw(shape, offset=3)
+    parts = [moments(part * scale) for part in np.array_split(X, [1, 2, 20])]
+    joined = parts[0]
+    for part in parts[1:]:
+        joined = merge(joined, part)
+    back = remove(merge(joined, moments(2 * scale * X[:9])), moments(2 * scale * X[:9]))
+    for sample in (moments(X * scale), joined, back):
+        for shrinkage in (ledoit_wolf_shrinkage, oas_shrinkage):
+            assert shrinkage(sample) == pytest.approx(shrinkage(moments(X)), rel=1e-10)
+        np.testing.assert_allclose(sample.mean, X.mean(axis=0) * scale, rtol=1e-12)
+        expected = np.cov(X.T, bias=True) * scale**2
+        np.testing.assert_allclose(covariance(sample), expected, rtol=0, atol=1e-12 * expected.max())
+
+
+@pytest.mark.parametrize("exponent", [-300, 150, 300])
+def test_a_power_of_two_changes_no_digit(exponent):
+    X = draw((50, 6))
+    plain, scaled = moments(X), moments(np.ldexp(X, exponent))
+    assert ledoit_wolf_shrinkage(scaled) == ledoit_wolf_shrinkage(plain)
+    np.testing.assert_array_equal(np.ldexp(covariance(scaled), -2 * exponent), covariance(plain))
+
+
+def test_samples_of_very_different_size_are_joined_in_the_larger_unit():
+    small, large = 1e-60 * draw((30, 3)), 1e60 * draw((40, 3), seed=1)
+    both = np.vstack([small, large]) / 1e60
+    for sample in (merge(moments(small), moments(large)), merge(moments(large), moments(small))):
+        assert ledoit_wolf_shrinkage(sample) == pytest.approx(ledoit_wolf(both)[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-125, 1e125, 1e200, 1e308])
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_values_whose_squares_float64_does_not_hold_are_refused(scale, diagonal):
+    X = np.clip(draw((20, 3)), -1, 1) * scale
+    with pytest.raises(ValueError, match=r"float64 does not hold the squares.*Divide all values"):
+        moments(X, diagonal=diagonal)
+    with pytest.raises(ValueError, match="float64 does not hold the squares"):
+        merge(moments(X[:1], diagonal=diagonal), moments(X[1:2], diagonal=diagonal))
 
 
 def test_removing_leaves_two_rows_at_least():

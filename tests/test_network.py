@@ -1,4 +1,9 @@
-"""The network at work: memory that does not suffice, precision, devices."""
+"""The network at work: memory that does not suffice, precision, devices, what is kept."""
+
+import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -9,6 +14,8 @@ import torch
 from skgad import DeepFeatureTransformer
 from skgad.deep import Backbone
 from skgad.deep._network import Network, find_device, load_network
+from skgad.deep._recent import Recent
+from skgad.deep._sources import find_source
 from skgad.exceptions import DeviceMemoryError
 
 from .conftest import LITE0
@@ -36,7 +43,7 @@ class Greedy(torch.nn.Module):
 
 def greedy_network(room):
     backbone = Backbone(Greedy(10**6), levels=["level"], image_size=8, mean=(0, 0, 0), std=(1, 1, 1))
-    network = Network(backbone, "auto", torch.device("cpu"))
+    network = Network(find_source(backbone), torch.device("cpu"))
     network._model.room = room
     network._model.batches.clear()
     return network
@@ -132,13 +139,45 @@ def test_an_error_in_the_network_leaves_the_settings_alone():
 
 
 def test_the_networks_used_last_stay_loaded():
-    first = load_network(LITE0, "auto", "cpu")
+    first = load_network(find_source(LITE0), "cpu")
     state = timm.create_model("resnet18").state_dict()
     for number in range(3):
-        load_network("resnet18", {**state, "fc.bias": state["fc.bias"] + number}, "cpu")
-    assert load_network(LITE0, "auto", "cpu") is first
-    load_network("resnet18", {**state, "fc.bias": state["fc.bias"] + 3}, "cpu")
-    assert load_network(LITE0, "auto", "cpu") is first
+        load_network(find_source("resnet18", {**state, "fc.bias": state["fc.bias"] + number}), "cpu")
+    assert load_network(find_source(LITE0), "cpu") is first
+    load_network(find_source("resnet18", {**state, "fc.bias": state["fc.bias"] + 3}), "cpu")
+    assert load_network(find_source(LITE0), "cpu") is first
+
+
+def test_what_is_kept_is_made_once_however_many_threads_ask():
+    recent, made, start = Recent(3), [], threading.Barrier(8)
+
+    def ask(_):
+        start.wait()
+        return recent.get("key", lambda: made.append(1) or time.sleep(0.01) or object())
+
+    with ThreadPoolExecutor(8) as executor:
+        assert len(set(executor.map(ask, range(8)))) == 1
+    assert made == [1]
+
+
+def test_what_was_used_longest_ago_is_forgotten_first():
+    recent = Recent(2)
+    for key in "aba":
+        recent.put(key, key.upper())
+    recent.get("b")
+    recent.put("c", "C")
+    assert [recent.get(key) for key in "abc"] == [None, "B", "C"]
+    recent.clear()
+    assert recent.get("b") is None
+
+
+def test_threads_make_handles_while_others_look_for_theirs():
+    def make(number):
+        handle = Backbone(torch.nn.Conv2d(3, 2, 1 + number % 3), levels=[""], image_size=8)
+        return pickle.loads(pickle.dumps(handle)).module.kernel_size, handle.module.kernel_size
+
+    with ThreadPoolExecutor(8) as executor:
+        assert all(found == expected for found, expected in executor.map(make, range(40)))
 
 
 @pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "convnext_atto", "swin_tiny_patch4_window7_224"])

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +8,8 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 
 from skgad import NPCA, MahalanobisDetector
-from skgad._detectors import _npca
+from skgad._gaussian import _principal_axes
+from skgad._gaussian._spectrum import kept_components
 
 
 def draw(n_samples, n_features, seed=0):
@@ -78,7 +81,8 @@ def test_training_scores_are_uncorrelated_with_the_stated_variances(shape):
 
 def test_one_and_all():
     X = draw(200, 5)
-    assert NPCA(1).fit(X).n_components_ == [1]
+    with pytest.warns(UserWarning, match=r"one of each level is kept.*write 1\.0"):
+        assert NPCA(1).fit(X).n_components_ == [1]
     assert NPCA(1.0).fit(X).n_components_ == [5]
     assert NPCA(1e-12).fit(X).n_components_ == [1]
 
@@ -179,11 +183,45 @@ def test_a_stream_does_not_go_on_from_a_fit():
 def test_all_ratios_of_a_level_cost_one_decomposition(tmp_path, monkeypatch):
     X = draw(50, 8)
     calls = []
-    decompose = _npca._decompose
-    monkeypatch.setattr(_npca, "_decompose", lambda sample: calls.append(1) or decompose(sample))
+    decompose = _principal_axes.decompose
+    monkeypatch.setattr(_principal_axes, "decompose", lambda sample: calls.append(1) or decompose(sample))
     memory = Memory(tmp_path, verbose=0)
     for ratio in (0.5, 0.1, 0.01, 0.001):
         expected = NPCA(ratio).fit_transform(X)
         calls.clear()
         np.testing.assert_array_equal(NPCA(ratio, memory=memory).fit_transform(X), expected)
         assert len(calls) == (1 if ratio == 0.5 else 0)
+
+
+@pytest.mark.parametrize("n_components", [0.3, 0.05, 1.0, 3])
+@pytest.mark.parametrize("rule", ["complement", "published"])
+def test_a_stack_of_spectra_is_cut_as_each_alone(n_components, rule):
+    spectra = np.geomspace(1, [1e-2, 1e-9, 1e-15, 1e-20], 8, axis=1)
+    firsts, ends = kept_components(spectra, n_components, (100, 8), rule=rule)
+    for spectrum, first, end in zip(spectra, firsts, ends, strict=True):
+        rank = 8 if rule == "published" else sum(spectrum > 100 * np.finfo(float).eps * spectrum[0])
+        ratios = np.cumsum(spectrum[:rank]) / spectrum[:rank].sum()
+        crossing = next((index for index, ratio in enumerate(ratios) if ratio > 1 - n_components), rank)
+        by_share = 0 if n_components == 1.0 else min(crossing + 1, rank - 1)
+        if rule == "published" and n_components < 1:
+            by_share = max(crossing - 1, 0)
+        assert (first, end) == (rank - 3 if n_components == 3 else by_share, rank)
+
+
+def test_variances_below_the_rounding_of_larger_sums_are_none():
+    spectrum = np.array([1.0, 1e-3, 1e-6])
+    assert kept_components(spectrum, 1.0, (100, 3)) == (0, 3)
+    assert kept_components(spectrum, 1.0, (100, 3), noise=1e9) == (0, 2)
+
+
+SHARED = [(0o700, 0o755, False), (0o777, 0o755, True), (0o1777, 0o755, False), (0o1777, 0o777, True)]
+
+
+@pytest.mark.parametrize(("outer", "inner", "warns"), SHARED)
+def test_a_memory_that_others_can_write_warns(tmp_path, outer, inner, warns):
+    (tmp_path / "joblib").mkdir()
+    (tmp_path / "joblib").chmod(inner)
+    tmp_path.chmod(outer)
+    npca = NPCA(2, memory=str(tmp_path))
+    with pytest.warns(UserWarning, match="chmod 700") if warns else nullcontext():
+        npca.fit(draw(20, 5))

@@ -15,7 +15,7 @@ from torch import nn
 
 from skgad import DeepFeatureTransformer, MahalanobisDetector
 from skgad.deep import Backbone
-from skgad.exceptions import BackboneError, WeightsError
+from skgad.exceptions import BackboneError, WeightsError, WeightsWarning
 
 
 def own_network(seed=0):
@@ -109,7 +109,7 @@ def test_networks_that_differ_in_anything_but_their_code_are_told_apart(photogra
             assert np.allclose(results[one], results[other]) is same
 
 
-def test_networks_that_differ_in_their_code_only_are_told_apart_by_name(photographs, tmp_path):
+def test_networks_that_differ_in_their_code_only_are_told_apart(photographs, tmp_path):
     def make(factor):
         class Scaled(nn.Module):
             def __init__(self):
@@ -119,10 +119,18 @@ def test_networks_that_differ_in_their_code_only_are_told_apart_by_name(photogra
             def forward(self, x):
                 return self.end(x * factor)
 
-        return Backbone(Scaled(), levels=["end"], name=f"scaled by {factor}", image_size=16)
+        return Backbone(Scaled(), levels=["end"], image_size=16)
 
-    one, two = (DeepFeatureTransformer(make(f), cache=tmp_path).transform(photographs) for f in (1, 2))
+    one = DeepFeatureTransformer(make(1), cache=tmp_path).transform(photographs)
+    with pytest.warns(WeightsWarning, match="same weights do not give here"):
+        two = DeepFeatureTransformer(make(2), cache=tmp_path).transform(photographs)
     np.testing.assert_allclose(two, 2 * one, rtol=1e-5)
+
+
+def test_half_precision_becomes_float32(photographs):
+    backbones = [Backbone(module, levels=["3"], image_size=32) for module in (own_network(), own_network().half())]
+    one, half = (DeepFeatureTransformer(backbone).transform(photographs) for backbone in backbones)
+    np.testing.assert_allclose(half, one, rtol=0.01, atol=1e-3)
 
 
 def test_your_own_network_with_other_levels_is_refused_after_fit(photographs):
@@ -199,6 +207,7 @@ def test_tokens_vectors_and_channels_last_of_your_own_network():
         ("2", "levels must be a list"),
         ([], "levels must be a list"),
         ([2], "levels must be a list"),
+        (["1", "1"], "levels must name each module once; got '1' twice"),
     ],
 )
 def test_levels_that_your_own_network_lacks_are_refused(levels, message):
@@ -223,7 +232,10 @@ def test_modules_that_are_never_reached_are_refused():
     ("params", "message"),
     [
         ({"mean": (1, 2)}, "mean must be three"),
-        ({"std": (1, 0, 1)}, "std must be three"),
+        ({"mean": (1, float("inf"), 1)}, "mean must be three finite"),
+        ({"std": (1, 0, 1)}, "std must be three positive"),
+        ({"std": (1, float("nan"), 1)}, "std must be three positive"),
+        ({"std": (float("inf"), 1, 1)}, "std must be three positive"),
         ({"image_size": "64"}, "image_size must be an int"),
         ({"n_prefix_tokens": -1}, "n_prefix_tokens must be an int"),
         ({"image_size": 2}, "image_size=2: .*Kernel size"),

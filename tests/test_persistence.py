@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 
 import skgad
 from skgad import NPCA, DeepFeatureTransformer, FPRThreshold, FPRThresholdCV, LevelwiseDetector, MahalanobisDetector
-from skgad.deep import _network, _weights
+from skgad.deep import _network
+from skgad.deep._sources import find_source
 from skgad.exceptions import BackboneError, DependencyError, DeviceWarning, VersionWarning, WeightsError, WeightsWarning
 from skgad.model_selection import LevelSelector
 
@@ -82,9 +83,7 @@ def test_stored_weights_need_no_file_and_no_download(photographs, state, tmp_pat
     skops.io.dump(fitted, tmp_path / "fitted.skops")
     (tmp_path / "weights.pth").unlink()
     trusted = skops.io.get_untrusted_types(file=tmp_path / "fitted.skops")
-    assert [name for name in trusted if not name.startswith("pathlib")] == [
-        "skgad.deep._transformer.DeepFeatureTransformer"
-    ]
+    assert trusted == ["skgad.deep._transformer.DeepFeatureTransformer"]
     for loaded in (joblib.load(tmp_path / "fitted.joblib"), skops.io.load(tmp_path / "fitted.skops", trusted=trusted)):
         fresh_process()
         pd.testing.assert_frame_equal(loaded.transform(photographs), expected)
@@ -93,6 +92,42 @@ def test_stored_weights_need_no_file_and_no_download(photographs, state, tmp_pat
         loaded.set_params(weights="elsewhere.pth")
         with pytest.raises(ValueError, match="no such file"):
             loaded.fit(photographs)
+
+
+@pytest.mark.parametrize("store_weights", [False, True])
+def test_a_file_holds_paths_as_text_so_that_it_loads_on_another_system(photographs, state, tmp_path, store_weights):
+    torch.save(state, tmp_path / "weights.pth")
+    params = {"weights": tmp_path / "weights.pth", "cache": tmp_path / "cache", "store_weights": store_weights}
+    for extractor in (resnet(**params), resnet(**params).fit(photographs)):
+        data = pickle.dumps(make_pipeline(extractor))
+        assert b"pathlib" not in data
+        assert b"PosixPath" not in data
+        loaded = pickle.loads(data)[0]
+        assert (loaded.weights, loaded.cache) == (str(tmp_path / "weights.pth"), str(tmp_path / "cache"))
+        assert extractor.cache == tmp_path / "cache"  # the extractor keeps what it was given
+        pd.testing.assert_frame_equal(loaded.transform(photographs), extractor.transform(photographs))
+
+
+def test_a_state_dict_prints_in_a_line_and_at_once(state, monkeypatch):
+    def refuse(tensor):
+        raise AssertionError("the tensors are printed")
+
+    monkeypatch.setattr(torch.Tensor, "__repr__", refuse)
+    one = resnet(weights=state)
+    line = make_pipeline(one, FPRThresholdCV(MahalanobisDetector()))
+    assert repr(one).count("\n") <= 1
+    assert "<state dict of 122 tensors>" in repr(one)
+    for estimator in (one, line, FPRThresholdCV(line), clone(line), one.set_params(**one.get_params())):
+        assert "<state dict of 122 tensors>" in repr(estimator)
+        assert "state dict of 122 tensors" in estimator._repr_html_()
+
+
+def test_clones_share_the_tensors_of_a_state_dict(state):
+    extractor = resnet(weights=state)
+    assert extractor.weights is state
+    copied = clone(clone(extractor)).weights
+    assert copied.keys() == state.keys()
+    assert all(copied[key] is tensor for key, tensor in state.items())
 
 
 def test_stored_state_dicts_come_back(photographs, state, fresh_process):
@@ -203,7 +238,7 @@ def test_a_download_of_the_hub_is_found_again_and_warm_caches_do_not_load_it(pho
     from safetensors.torch import save_file
 
     save_file(state, folder / "snapshots" / "abc" / "model.safetensors")
-    assert _weights.describe_origin("resnet18.tv_in1k", "auto") is not None
+    assert find_source("resnet18").describe_origin() is not None
     expected = resnet(weights=state).fit_transform(photographs)
     got = resnet(cache=tmp_path / "cache").fit_transform(photographs)
     pd.testing.assert_frame_equal(got, expected, rtol=1e-4)

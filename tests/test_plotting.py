@@ -18,7 +18,13 @@ from sklearn.preprocessing import StandardScaler
 
 from skgad import NPCA, DeepFeatureTransformer, FPRThreshold, FPRThresholdCV, MahalanobisDetector, plotting
 from skgad.exceptions import DependencyError, ImageError, WorkingPointWarning
-from skgad.plotting import AnomalyMapDisplay, FPRCalibrationDisplay, LevelAUROCDisplay, ScoreHistogramDisplay
+from skgad.plotting import (
+    AnomalyMapDisplay,
+    FPRCalibrationDisplay,
+    FPRCurveDisplay,
+    LevelAUROCDisplay,
+    ScoreHistogramDisplay,
+)
 from skgad.spatial import SpatialMahalanobisDetector
 
 mpl.use("agg")
@@ -124,6 +130,58 @@ def test_contour_reaches_the_border_of_the_image():
     x, y = vertices(display.contours_[0]).T
     assert (x.min(), x.max()) == (-0.5, 79.5)
     np.testing.assert_allclose(y, 19.5)
+
+
+def test_map_covers_the_box_that_is_given():
+    display = AnomalyMapDisplay.from_predictions(grey(40, 80), spot(), threshold=3.0, box=(10, 20, 50, 60))
+    assert display.map_.get_extent() == [9.5, 49.5, 59.5, 19.5]
+    assert (display.ax_.get_xlim(), display.ax_.get_ylim()) == ((-0.5, 79.5), (39.5, -0.5))  # all of the image is seen
+    x, y = vertices(display.contours_[0]).T
+    distance = np.hypot((y + 0.5 - 20) / 2 - 9.5, (x + 0.5 - 10) / 2 - 13.5)
+    np.testing.assert_allclose(distance, 5, atol=0.05)
+    (frame,) = display.frames_
+    assert frame.get_bbox().extents.tolist() == [9.5, 19.5, 49.5, 59.5]
+    assert "border of the map" in [text.get_text() for text in display.legend_.get_texts()]
+    assert AnomalyMapDisplay.from_predictions(grey(40, 80), spot(), threshold=3.0).frames_ == []
+
+
+def test_box_is_found_on_the_detector_or_in_what_calibrated_it():
+    class Cropper(Mapper):
+        def find_box(self, height, width):
+            return width / 4, 0, width / 2, height
+
+    for detector in (Cropper(pixel_threshold_=3.0), Mapper(estimator_=Cropper(pixel_threshold_=3.0))):
+        assert AnomalyMapDisplay.from_estimator(detector, grey(40, 80)).box == (20, 0, 40, 40)
+    assert AnomalyMapDisplay.from_estimator(Mapper(pixel_threshold_=3.0), grey(40, 80)).box == (0, 0, 80, 40)
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 10), (10, 0, 10, 5), (0, 5, 10, 5), (90, 0, 99, 5), (-9, 0, 0, 5), (0, 0, np.inf, 5), "all!"]
+)
+def test_bad_boxes_are_refused(box):
+    with pytest.raises(ValueError, match=r"box must be .*\(left, top, right, bottom\)"):
+        AnomalyMapDisplay(grey(40, 90), spot(), box=box)
+
+
+def masked(values):
+    return np.ma.masked_array(values, mask=np.zeros(np.shape(values), bool))
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("anomaly_map", lambda: AnomalyMapDisplay(grey(), masked(spot()))),
+        ("mask", lambda: AnomalyMapDisplay(grey(), spot(), mask=masked(spot() > 3))),
+        ("box", lambda: AnomalyMapDisplay(grey(), spot(), box=masked([0, 0, 9, 9]))),
+        ("scores", lambda: ScoreHistogramDisplay.from_predictions(masked([-1.0, -2.0]))),
+        ("distances", lambda: LevelAUROCDisplay.from_predictions([1, -1], masked([[1.0], [2.0]]))),
+        ("aurocs", lambda: LevelAUROCDisplay(["level1"], masked([0.5]))),
+        ("p_values", lambda: FPRCalibrationDisplay.from_predictions(masked([0.1, 0.2]), 10)),
+    ],
+)
+def test_masked_arrays_are_refused(name, make):
+    with pytest.raises(ValueError, match=rf"{name} is a masked array.*{name}\.filled\(value\)"):
+        make()
 
 
 def test_map_on_one_side_of_the_threshold_has_no_contour():
@@ -241,6 +299,8 @@ def test_several_images_are_refused_before_the_network_runs():
         ({"vmax": 0}, "vmax must be a positive distance"),
         ({"mask": np.full((4, 4), 7)}, "mask > 0"),
         ({"mask": np.zeros((4, 4, 3))}, r"mask must have shape .*\(4, 4, 3\)"),
+        ({"mask": np.ma.masked_array(np.zeros((4, 4)))}, r"mask is a masked array.*filled"),
+        ({"anomaly_map": np.ma.masked_array(np.zeros((4, 4)))}, r"anomaly_map is a masked array.*filled"),
         ({"alpha": 60}, r"alpha must be a share in \[0, 1\]; got 60"),
         ({"kind": "mosaic"}, r"kind must be one of \('overlay', 'panels'\); got 'mosaic'"),
     ],
@@ -526,6 +586,10 @@ def test_detector_without_p_values_is_refused(judged):
 # All of them
 
 
+def find_constructor(cls):
+    return cls.from_curve if cls is FPRCurveDisplay else cls.from_predictions
+
+
 def draw(name, **options):
     """Draw one of each, from the same inputs each time."""
     y, distances = np.repeat([1, -1], 5), np.arange(1.0, 21).reshape(10, 2)
@@ -534,11 +598,12 @@ def draw(name, **options):
         "ScoreHistogramDisplay": (y, -distances[:, 0]),
         "LevelAUROCDisplay": (y, distances),
         "FPRCalibrationDisplay": (np.linspace(0.1, 1, 10), 9),
+        "FPRCurveDisplay": (np.linspace([-9, 0.01, 0, 0.2], [-1, 0.3, 0.1, 0.6], 9).T,),
     }[name]
     if name == "AnomalyMapDisplay":
         options |= {"threshold": 3.0, "mask": np.eye(40, 90, dtype=np.uint8)}
     copies = [np.copy(value) for value in (*inputs, *options.values())]
-    display = getattr(plotting, name).from_predictions(*inputs, **options)
+    display = find_constructor(getattr(plotting, name))(*inputs, **options)
     for value, copy in zip((*inputs, *options.values()), copies, strict=True):
         np.testing.assert_array_equal(value, copy, err_msg="a display changed its inputs")
     return display
@@ -575,7 +640,7 @@ def test_missing_matplotlib_is_named_with_its_remedy(name, monkeypatch):
     cls = type(display)
     calls = {
         "plot": display.plot,
-        "from_predictions": lambda: cls.from_predictions(None, None),
+        find_constructor(cls).__name__: lambda: find_constructor(cls)(None, None),
         "from_estimator": lambda: cls.from_estimator(None, None, **({"y": None} if cls is LevelAUROCDisplay else {})),
     }
     for method, call in calls.items():

@@ -17,10 +17,12 @@ from timm.data import create_transform, resolve_data_config
 from torch.nn import functional
 
 from skgad import DeepFeatureTransformer, MahalanobisDetector
-from skgad._images._decoding import check_images, decode
-from skgad.deep._architectures import find_architecture
+from skgad._images._decoding import decode
+from skgad._images._sequence import check_images
 from skgad.deep._batches import extract
 from skgad.deep._resizing import make_resizer
+from skgad.deep._sources import find_source
+from skgad.deep._timm_source import find_architecture
 from skgad.exceptions import ImageError, ImageWarning
 
 from .conftest import LITE0
@@ -225,14 +227,14 @@ def test_timms_rule_is_timms_evaluation_transform(name):
     architecture = find_architecture(name)
     config = resolve_data_config(pretrained_cfg=timm.models.get_pretrained_cfg(architecture.name).to_dict())
     expected = create_transform(**config)(Image.fromarray(image))
-    got = make_resizer("timm", name, architecture, architecture.image_size)(image) / 255
+    got = make_resizer("timm", find_source(name), architecture.image_size)(image) / 255
     mean, std = (torch.tensor(config[key]).reshape(3, 1, 1) for key in ("mean", "std"))
     torch.testing.assert_close((got - mean) / std, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_antialiasing_is_pillows_up_to_its_rounding():
     image = np.random.default_rng(0).integers(0, 256, size=(90, 120, 3), dtype=np.uint8)
-    got = make_resizer("antialias", LITE0, find_architecture(LITE0), 32)(image)
+    got = make_resizer("antialias", find_source(LITE0), 32)(image)
     expected = np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR))
     np.testing.assert_allclose(got.permute(1, 2, 0).numpy(), expected, atol=1)
 

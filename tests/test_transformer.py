@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from skgad import DeepFeatureTransformer, MahalanobisDetector
 from skgad.deep import _network
 from skgad.deep._network import load_network
+from skgad.deep._sources import find_source
 from skgad.exceptions import ImageError, WeightsError
 
 from .conftest import LITE0
@@ -89,12 +90,12 @@ def test_the_callers_images_are_left_alone(photographs):
 
 
 def test_clones_share_one_network():
-    one = load_network(LITE0, "auto", "cpu")
-    assert load_network(f"{LITE0}.in1k", "auto", "cpu") is one
+    one = load_network(find_source(LITE0), "cpu")
+    assert load_network(find_source(f"{LITE0}.in1k"), "cpu") is one
 
 
 def test_the_network_stops_after_the_deepest_level(photographs):
-    network = load_network(LITE0, "auto", "cpu")
+    network = load_network(find_source(LITE0), "cpu")
     calls = []
     handles = [
         network._model.get_submodule(level.module).register_forward_hook(lambda *_, n=level.number: calls.append(n))
@@ -109,7 +110,7 @@ def test_the_network_stops_after_the_deepest_level(photographs):
 
 
 def test_batch_norm_and_dropout_are_frozen(photographs):
-    network = load_network(LITE0, "auto", "cpu")
+    network = load_network(find_source(LITE0), "cpu")
     extractor().fit_transform(photographs)
     assert not any(module.training for module in network._model.modules())
 
@@ -176,7 +177,7 @@ def test_a_bad_image_is_named_and_nothing_is_fitted(photographs, tmp_path):
 def test_convolutions_run_in_ieee_and_the_users_setting_comes_back(photographs):
     conv, seen = torch.backends.mkldnn.conv, []
     before = conv.fp32_precision
-    stem = load_network(LITE0, "auto", "cpu")._model.bn1
+    stem = load_network(find_source(LITE0), "cpu")._model.bn1
     handle = stem.register_forward_hook(lambda *_: seen.append(conv.fp32_precision))
     try:
         conv.fp32_precision = "tf32"

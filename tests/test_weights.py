@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 
 from skgad import DeepFeatureTransformer
 from skgad.deep import _weights
-from skgad.deep._architectures import find_architecture
 from skgad.deep._resizing import resize
+from skgad.deep._timm_source import find_architecture
 from skgad.exceptions import WeightsError
 
 CATS, ESPRESSO = range(281, 286), 967  # classes of ImageNet

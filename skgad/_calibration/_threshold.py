@@ -15,7 +15,7 @@ from .._conventions._columns import all_or_nothing
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
 from .._conventions._parameters import read_fpr
-from .._gaussian._estimate import chi_quantile, predictive_fpr
+from .._gaussian._laws import chi_quantile, predictive_fpr
 from ..exceptions import WorkingPointWarning
 
 _CHI_COLUMN = re.compile(r"(?:^|__)(npca_)?chi(\d+)$")

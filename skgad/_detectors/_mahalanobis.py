@@ -1,30 +1,22 @@
 """The detector: one Gaussian per level, the score is minus the sum of the Mahalanobis distances."""
 
-import re
-
 import numpy as np
-from sklearn.base import TransformerMixin, clone
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
 from .._conventions._columns import all_or_nothing, read_columns, read_normal_rows
 from .._conventions._decisions import ScoredOutlierMixin
-from .._conventions._levels import frame, join
+from .._conventions._labels import normal_rows
+from .._conventions._levels import frame
 from .._conventions._parameters import read_fpr
-from .._gaussian._estimate import (
-    KINDS,
-    Cholesky,
-    Gaussian,
-    chi_quantile,
-    estimate,
-)
-from .._gaussian._moments import moments, varies
-from ._streaming import StreamingMixin
-
-_NPCA_COLUMN = re.compile(r"(?:^|__)npca\d+$")
+from .._gaussian._estimate import KINDS
+from .._gaussian._level_gaussians import LevelGaussians
+from ._covariance_estimator import fit_gaussian
+from ._distance_names import distance_names
 
 
-class MahalanobisDetector(StreamingMixin, ScoredOutlierMixin, TransformerMixin, StampedEstimator):
+class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator):
     """One Gaussian per level; the anomaly score is the Mahalanobis distance, summed over the levels.
 
     Parameters
@@ -141,7 +133,7 @@ class MahalanobisDetector(StreamingMixin, ScoredOutlierMixin, TransformerMixin, 
             ``level7__dist112``, no such claim ("diagonal", "identity"); ``chi112`` for columns without a level.
         """
         check_is_fitted(self)
-        return frame(self._distances(X), self.get_feature_names_out(), like=X)
+        return frame(self._measure(X), self.get_feature_names_out(), like=X)
 
     def score_samples(self, X):
         """Return minus the sum of the distances: higher is more normal.
@@ -155,7 +147,7 @@ class MahalanobisDetector(StreamingMixin, ScoredOutlierMixin, TransformerMixin, 
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        return -self._distances(X).sum(axis=1)
+        return -self._measure(X).sum(axis=1)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns that ``transform`` makes.
@@ -172,10 +164,165 @@ class MahalanobisDetector(StreamingMixin, ScoredOutlierMixin, TransformerMixin, 
         check_is_fitted(self)
         return np.asarray(self._distance_names, dtype=object)
 
+    @all_or_nothing
+    def partial_fit(self, X, y=None):
+        """Learn more rows: the result is that of a fit on all rows so far.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            One row is enough; scoring needs two in all, and an empirical covariance more than features.
+        y : array-like of shape (n_samples,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit`; and if ``covariance`` is an estimator, which has no moments to be updated, or was changed since
+            the fit.
+        """
+        seen = self._check_goes_on()
+        X, groups = read_normal_rows(self, X, y, reset=seen is None)
+        return self._keep(LevelGaussians.of_rows(X, groups, self.covariance) if seen is None else seen.add(X))
+
+    @all_or_nothing
+    def merge(self, other):
+        """Learn all that another detector has learnt: the result is that of a fit on the rows of both.
+
+        Parameters
+        ----------
+        other : MahalanobisDetector
+            Fitted on the same columns with the same ``covariance``. It is left as it is.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the two do not fit together, by columns or ``covariance``; neither is changed.
+        """
+        if not isinstance(other, MahalanobisDetector):
+            raise ValueError(f"merge takes another MahalanobisDetector; got {type(other).__name__}.")
+        check_is_fitted(self)
+        check_is_fitted(other)
+        seen = self._check_goes_on()
+        names, others = (getattr(one, "feature_names_in_", np.array([])) for one in (self, other))
+        if self.n_features_in_ != other.n_features_in_ or not np.array_equal(names, others):
+            raise ValueError(
+                f"The detectors were fitted on different columns ({self.n_features_in_} and {other.n_features_in_}, or "
+                "with other names); only Gaussians of the same features can be merged."
+            )
+        return self._keep(seen.merge(other._gaussians))
+
+    @all_or_nothing
+    def forget(self, X, y=None):
+        """Unlearn rows that were learnt before: the result is that of a fit without them.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Rows that `fit`, `partial_fit` or `merge` learnt. Rows that never were learnt cannot be told in general.
+        y : array-like of shape (n_samples,), default=None
+            As in `fit`: rows at -1 were not learnt, and are not forgotten.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If fewer than two rows would be left; if a variance would be negative, which shows that these rows were
+            never learnt; if they lie so far out that too few digits of the others would be left; or if ``covariance``
+            was changed since the fit, or is an estimator. The detector is unchanged then.
+        """
+        check_is_fitted(self)
+        seen = self._check_goes_on()
+        X, _ = read_normal_rows(self, X, y, reset=False)
+        return self._keep(seen.remove(X))
+
+    def leave_one_out_scores(self, X, y=None):
+        """Return the score of each training row by a detector that has not seen it, in closed form.
+
+        An image that is in the fit pulls the Gaussian towards itself, so that its plain score looks better than it
+        should. Its leave-one-out score is on the scale of new images: sorted, or held against a threshold, these scores
+        show suspicious images in a training set.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (`n_samples_seen_`, n_features)
+            All rows that were learnt, in any order.
+        y : array-like of shape (n_samples,), default=None
+            As in `fit`: rows at -1 were not learnt, and get their plain score.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Higher is more normal. The shrinkage intensity and its target are held fixed; minus infinity where the
+            covariance of the others is singular ("empirical").
+
+        Raises
+        ------
+        ValueError
+            If `X` has another number of rows, or the fit was by an estimator.
+        """
+        check_is_fitted(self)
+        learnt, _ = read_normal_rows(self, X, y, reset=False)
+        if len(learnt) != self.n_samples_seen_:
+            raise ValueError(
+                f"leave_one_out_scores takes the {self.n_samples_seen_} rows that were learnt; got {len(learnt)}. "
+                "Where anomalous rows were left out of the fit, give y as there."
+            )
+        left_out = -self._gaussians.leave_one_out(learnt).sum(axis=1)
+        rows = None if y is None else normal_rows(y, len(X))
+        if rows is None:
+            return left_out
+        scores = self.score_samples(X)
+        scores[rows] = left_out
+        return scores
+
+    @all_or_nothing
+    def fit_score_out_of_fold(self, X, fold):
+        """Fit on all rows, and score each by a detector that has not seen its fold: what `FPRThresholdCV` asks for.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Normal rows.
+        fold : array-like of int of shape (n_samples,)
+            Rows with the same number are left out together. Single rows are left out as in `leave_one_out_scores`, more
+            of them exactly: their moments are taken out of all moments.
+
+        Returns
+        -------
+        out_of_fold, in_sample : ndarray of shape (n_samples,)
+            Scores. NotImplemented where refits are as cheap or more exact: the covariance is an estimator, there are
+            few rows for many features, or rows lie so far out that the moments of the others drown in theirs.
+        """
+        if not isinstance(self.covariance, str):
+            return NotImplemented
+        X = self._fit(X, None)
+        fitted, fold = self._gaussians, np.asarray(fold)
+        if len(np.unique(fold)) == len(X):
+            distances = fitted.leave_one_out(X)
+        elif fitted.keeps_rows():
+            return NotImplemented
+        else:
+            try:
+                distances = fitted.leave_folds_out(X, fold)
+            except ValueError:
+                return NotImplemented
+        return -distances.sum(axis=1), -fitted.distances(X).sum(axis=1)
+
     @property
     def location_(self):
-        samples = self._samples
-        return [one.location for one in self._gaussians] if samples is None else [one.mean for one in samples]
+        return self._gaussians.locations
 
     @property
     def covariance_(self):
@@ -186,128 +333,63 @@ class MahalanobisDetector(StreamingMixin, ScoredOutlierMixin, TransformerMixin, 
         return [one.shrinkage for one in self._read_gaussians()]
 
     def _fit(self, X, y):
-        """Fit, and return the normal rows and the columns of each level."""
+        """Fit, and return the normal rows."""
         self._check_parameters()
         X, groups = read_normal_rows(self, X, y, reset=True, at_least=2)
-        samples = gaussians = None
         if isinstance(self.covariance, str):
-            samples = [moments(X[:, columns], diagonal=self._is_diagonal()) for columns in groups.values()]
-            gaussians = self._estimate(samples, groups, self.covariance)
+            fitted = LevelGaussians.of_rows(X, groups, self.covariance)
+            fitted.gaussians  # noqa: B018  # what is singular is refused here, not at the first score
         else:
-            gaussians = [self._fit_estimator(level, X[:, columns]) for level, columns in groups.items()]
-        self._groups = groups
-        self._keep(samples, gaussians, len(X))
-        return X, groups
+            gaussians = {
+                level: fit_gaussian(self.covariance, X[:, columns], level) for level, columns in groups.items()
+            }
+            fitted = LevelGaussians(groups, None, gaussians=gaussians)
+        self._keep(fitted, len(X))
+        return X
+
+    def _keep(self, fitted, n_samples=None):
+        """Set all that a fit or an update sets, and return the detector."""
+        self._gaussians = fitted
+        self._groups = fitted.columns
+        self._distance_names = distance_names(fitted, getattr(self, "feature_names_in_", None))
+        self.levels_ = list(self._groups)
+        self.n_samples_seen_ = fitted.n_samples if n_samples is None else n_samples
+        self.offset_ = -float(sum(fitted.chi_quantiles(self.fpr)))
+        return self
+
+    def _measure(self, X):
+        X, _ = read_columns(self, X, reset=False)
+        return self._gaussians.distances(X)
 
     def _read_gaussians(self):
         try:
-            return self._factorised()
+            return self._gaussians.gaussians.values()
         except ValueError as error:  # there is no such attribute yet, in a stream that has only begun
             raise AttributeError(str(error)) from error
 
-    def _distances(self, X):
-        X, groups = read_columns(self, X, reset=False)
-        gaussians = self._factorised()
-        return np.column_stack(
-            [one.distances(X[:, columns]) for one, columns in zip(gaussians, groups.values(), strict=True)]
-        )
-
-    def _keep(self, samples, gaussians, n_samples):
-        """Set all that a fit sets; `gaussians` are None where they wait until they are needed."""
-        self._kind = self.covariance if isinstance(self.covariance, str) else None
-        self._samples = samples
-        self._gaussians = gaussians
-        self._distance_names = self._name_distances()
-        self.levels_ = list(self._groups)
-        self.n_samples_seen_ = n_samples
-        self.offset_ = -float(sum(self._chi_threshold(index) for index in range(len(self.levels_))))
-
-    def _factorised(self):
-        if self._gaussians is None:
-            self._gaussians = self._estimate(self._samples, self._groups, self._kind)
-        return self._gaussians
-
-    def _estimate(self, samples, groups, kind):
-        gaussians = []
-        for sample, level in zip(samples, groups, strict=True):
-            _refuse_constant(sample, level)
-            try:
-                gaussians.append(estimate(sample, kind))
-            except np.linalg.LinAlgError as error:
-                raise ValueError(_explain_singular(sample, level, kind)) from error
-        return gaussians
-
-    def _fit_estimator(self, level, X):
-        X = X.astype(np.float64)
-        estimator = clone(self.covariance).fit(X)
-        if not hasattr(estimator, "covariance_"):
-            raise ValueError(f"covariance={self.covariance!r} has no covariance_ after fit; it must estimate one.")
-        location = getattr(estimator, "location_", X.mean(axis=0))
-        try:
-            return Gaussian(location, Cholesky(estimator.covariance_), getattr(estimator, "shrinkage_", None))
-        except np.linalg.LinAlgError as error:
-            raise ValueError(f"The covariance of {level or 'the data'} by {self.covariance!r} is singular.") from error
-
-    def _chi_threshold(self, index):
-        scale, n_features = 1.0, np.arange(self.n_features_in_)[list(self._groups.values())[index]].size
-        if self._covariance_is("identity"):
-            scale = np.sqrt(self._samples[index].variances.mean())
-        return scale * chi_quantile(self.fpr, n_features)
-
-    def _name_distances(self):
-        names = getattr(self, "feature_names_in_", None)
-        claim = "dist" if self._covariance_is("diagonal", "identity") else "chi"
-        result = []
-        for level, columns in self._groups.items():
-            behind_npca = names is not None and all(_NPCA_COLUMN.search(name) for name in names[columns])
-            prefix = "npca_" if behind_npca and claim == "chi" else ""
-            result.append(join(level, f"{prefix}{claim}{np.arange(self.n_features_in_)[columns].size}"))
-        return result
-
-    def _covariance_is(self, *kinds):
-        return isinstance(self.covariance, str) and self.covariance in kinds
-
-    def _is_diagonal(self):
-        return self._covariance_is("diagonal", "identity")
-
     def _check_parameters(self):
         read_fpr(self.fpr)
-        if not self._covariance_is(*KINDS) and not hasattr(self.covariance, "fit"):
+        is_kind = isinstance(self.covariance, str) and self.covariance in KINDS
+        if not is_kind and not hasattr(self.covariance, "fit"):
             raise ValueError(
                 f"covariance must be one of {', '.join(map(repr, KINDS))}, or an estimator with covariance_ after fit; "
                 f"got {self.covariance!r}."
             )
 
-    def __getstate__(self):
-        state = super().__getstate__()
-        if state.get("_samples") is not None:
-            state["_gaussians"] = None  # a factor is as large as what it is computed from
-        return state
+    def _check_goes_on(self):
+        """Return what was learnt, None before the first row; raise ValueError unless it can go on as it was learnt."""
+        self._check_parameters()
+        if not isinstance(self.covariance, str):
+            raise ValueError(f"covariance={self.covariance!r} keeps no moments; only {', '.join(KINDS)} do.")
+        seen = getattr(self, "_gaussians", None)
+        if seen is not None and seen.kind != self.covariance:
+            raise ValueError(
+                f"covariance={self.covariance!r} was set after a fit with {seen.kind or 'an estimator'!r}, "
+                "and may need other moments than were learnt. Fit anew, or set it back."
+            )
+        return seen
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []  # distances are float64
         return tags
-
-
-def _refuse_constant(sample, level):
-    level = level or "the data"
-    if sample.n_samples < 2:
-        raise ValueError(f"One normal row does not make a Gaussian of {level}: n_samples = 1, at least two are needed.")
-    if not varies(sample).any():
-        raise ValueError(
-            f"All features of {level} are constant over the {sample.n_samples} normal rows: there is nothing to learn "
-            "from. Are these images all the same?"
-        )
-
-
-def _explain_singular(sample, level, covariance):
-    constant = np.flatnonzero(~varies(sample))
-    reason = f"{sample.n_samples} normal rows of {sample.n_features} features"
-    if len(constant):
-        reason += f", of which {len(constant)} are constant (the first is column {constant[0]} of the level, from 0)"
-    remedy = "'oas'" if covariance == "ledoit_wolf" else "'ledoit_wolf'"
-    return (
-        f"The covariance of {level or 'the data'} is singular with covariance={covariance!r}: {reason}. "
-        f"Give more, and more different, images; or use covariance={remedy}, NPCA in front, or no constant features."
-    )

@@ -4,18 +4,18 @@ The paper's finding: the directions that carry the last percent of the variance 
 the anomalies apart (section IV-A, Table III).
 """
 
-from dataclasses import replace
-
 import numpy as np
-from scipy import linalg
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from .._conventions._base import StampedEstimator
 from .._conventions._columns import all_or_nothing, read_columns, read_normal_rows
 from .._conventions._levels import frame_like, join
-from .._gaussian._moments import covariance, merge, moments, varies
-from .._gaussian._spectrum import check_n_components, find_crossing
+from .._gaussian._by_level import by_level
+from .._gaussian._moments import merge, moments
+from .._gaussian._principal_axes import decompose, decompose_rows
+from .._gaussian._spectrum import check_n_components, kept_components, warn_of_one
+from ._shared_folders import warn_if_others_write
 
 _RULES = ("complement", "published")
 
@@ -27,15 +27,16 @@ class NPCA(TransformerMixin, StampedEstimator):
     ----------
     n_components : float in (0, 1] or int >= 1, default=0.01
         What to keep of each level. A float is the share of the variance that the kept components explain at most: NPCA
-        keeps those that ``PCA(n_components=1 - n_components)`` drops; 1.0 keeps all. An int is their number. At least
-        one component is kept.
+        keeps those that ``PCA(n_components=1 - n_components)`` drops; 1.0 keeps all. An int is their number, so that 1
+        keeps one component; that warns, since 1.0 may have been meant. At least one component is kept.
     rule : {"complement", "published"}, default="complement"
         "published" keeps two components more than "complement" where there are so many, and directions without
         variance too, as the published tables did; it is there to reproduce them. Those directions are exact after
         `fit`, which then takes a singular value decomposition of the rows, and rounding after `partial_fit`.
     memory : str or object with the joblib.Memory interface, default=None
         Where to keep the eigendecompositions. A search over `n_components` then decomposes each level of each fold
-        once, not once a ratio.
+        once, not once a ratio. What joblib keeps are pickles, which run code when they are loaded: take a folder that
+        nobody else can write.
 
     Attributes
     ----------
@@ -112,12 +113,19 @@ class NPCA(TransformerMixin, StampedEstimator):
         ValueError
             If a parameter is out of range, a level has no variance or fewer components than asked for, fewer than two
             normal rows are left, or some columns carry a level and others do not.
+
+        Warns
+        -----
+        UserWarning
+            If `n_components` is the int 1, or other users can write into the folder of `memory`.
         """
         _check_parameters(self.n_components, self.rule)
         X, groups = read_normal_rows(self, X, y, reset=True, at_least=2)
-        decompose = check_memory(self.memory).cache(_decompose_rows)
+        memory = check_memory(self.memory)
+        warn_if_others_write(memory, stacklevel=3)
+        decompose = memory.cache(decompose_rows)
         exact = self.rule == "published"
-        self._learn({level: decompose(X[:, columns], exact) for level, columns in groups.items()}, groups, len(X))
+        self._learn(by_level(groups, lambda level: decompose(X[:, groups[level]], exact)), groups, len(X))
         self._samples = None
         return self
 
@@ -146,11 +154,10 @@ class NPCA(TransformerMixin, StampedEstimator):
         if seen is None:
             raise ValueError("fit keeps no moments to go on from; start the stream with partial_fit, on a new NPCA.")
         X, groups = read_normal_rows(self, X, y, reset=not seen, at_least=1 if seen else 2)
-        samples = [moments(X[:, columns]) for columns in groups.values()]
-        if seen:
-            samples = [merge(old, new) for old, new in zip(seen, samples, strict=True)]
-        decomposed = {level: _decompose(sample) for level, sample in zip(groups, samples, strict=True)}
-        self._learn(decomposed, groups, samples[0].n_samples)
+        batch = by_level(groups, lambda level: moments(X[:, groups[level]]))
+        samples = by_level(groups, lambda level: merge(seen[level], batch[level])) if seen else batch
+        n_samples = next(iter(samples.values())).n_samples
+        self._learn({level: decompose(sample) for level, sample in samples.items()}, groups, n_samples)
         self._samples = samples
         return self
 
@@ -208,29 +215,9 @@ class NPCA(TransformerMixin, StampedEstimator):
         name = level or "the data"
         if not variances[0] > 0:
             raise ValueError(f"There is no variance in {name}: all normal rows are equal, so there is nothing to keep.")
-        rank = min(n_samples, axes.shape[1])
-        if self.rule == "complement":
-            tolerance = max(n_samples, axes.shape[1]) * np.finfo(np.float64).eps
-            rank = int(np.count_nonzero(variances > tolerance * variances[0]))
-        first = self._first_kept(name, variances[:rank])
-        return variances[first:rank], axes[first:rank].copy()
-
-    def _first_kept(self, name, variances):
-        """Return the index of the first kept component, of variances in decreasing order."""
-        n_components, n_found = self.n_components, len(variances)
-        if not isinstance(n_components, (float, np.floating)):
-            if n_components > n_found:
-                raise ValueError(
-                    f"n_components={n_components}, but {name} has only {n_found} components with variance; "
-                    "lower it, or give a share of the variance as a float."
-                )
-            return n_found - n_components
-        if n_components == 1.0:
-            return 0
-        crossing = int(find_crossing(variances, n_components))
-        if self.rule == "published":
-            return max(crossing - 1, 0)
-        return min(crossing + 1, n_found - 1)
+        shape = n_samples, axes.shape[1]
+        first, end = kept_components(variances, self.n_components, shape, rule=self.rule, of=name)
+        return variances[first:end], axes[first:end].copy()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -238,35 +225,8 @@ class NPCA(TransformerMixin, StampedEstimator):
         return tags
 
 
-def _decompose_rows(X, exact):
-    """Return the mean, the variances (with 1/(n-1), decreasing) and the axes, one a row, of the rows of `X`.
-
-    Directions with next to no variance are rounding in an eigendecomposition of the covariance, and exact in a singular
-    value decomposition of the rows, which takes several times as long.
-    """
-    sample = moments(X)
-    if exact and sample.rows is None:
-        sample = replace(sample, rows=X - sample.mean, scatter=None)
-    return _decompose(sample)
-
-
-def _decompose(sample):
-    """Return the same from moments."""
-    freedom = sample.n_samples - 1
-    if sample.rows is not None:
-        _, singular, axes = linalg.svd(sample.rows, full_matrices=False, check_finite=False)
-        variances = singular**2 / freedom
-    else:
-        scaled = covariance(sample) * (sample.n_samples / freedom)
-        variances, axes = linalg.eigh(scaled, driver="evd", overwrite_a=True, check_finite=False)
-        variances, axes = np.maximum(variances[::-1], 0.0), axes.T[::-1]
-    if not varies(sample).any():
-        variances = np.zeros_like(variances)  # the mean of a constant may be off by a rounding
-    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, np.newaxis], axis=1)
-    return sample.mean, variances, np.where(largest < 0, -axes, axes)
-
-
 def _check_parameters(n_components, rule):
     check_n_components(n_components)
     if rule not in _RULES:
         raise ValueError(f"rule must be one of {', '.join(map(repr, _RULES))}; got {rule!r}.")
+    warn_of_one(n_components, stacklevel=4)

@@ -1,21 +1,15 @@
-r"""One Gaussian: estimated from moments, factorised, and what follows: distances, leave-one-out, quantiles.
-
-The Mahalanobis distance is a whitening and a norm, :math:`M(x) = \lVert W (x - \mu) \rVert` with
-:math:`W^\top W = \Sigma^{-1}`. No matrix is ever inverted: :math:`W` is applied by a triangular solve, or, where the
-covariance is a few directions on top of a multiple of the identity, through those directions alone (Woodbury). float64.
-"""
-
-from numbers import Real
+"""One Gaussian, estimated from moments, and the distances to it, of new rows and of its own rows left out."""
 
 import numpy as np
-from scipy import linalg, special, stats
+from scipy import linalg
 
-from ._moments import covariance, ledoit_wolf_shrinkage, oas_shrinkage, varies
-from ._triangle import pack, unpack
+from ._factors import Cholesky, Diagonal, LowRank
+from ._moments import covariance, ledoit_wolf_shrinkage, oas_shrinkage, refuse_drowned, varies
 
 _SHRINKAGES = {"ledoit_wolf": ledoit_wolf_shrinkage, "oas": oas_shrinkage, "empirical": lambda sample: 0.0}
 _BLOCK = 256  # rows: scoring 2000 of them at D = 272 takes 40 % less time than in one piece
-KINDS = (*_SHRINKAGES, "diagonal", "identity")
+DIAGONAL_KINDS = ("diagonal", "identity")  # for which the moments of each feature alone will do
+KINDS = (*_SHRINKAGES, *DIAGONAL_KINDS)
 
 
 class Gaussian:
@@ -44,77 +38,6 @@ class Gaussian:
         return _norms(self.factor, X, self.location)
 
 
-class Cholesky:
-    """A covariance given in full. A pickle holds its lower triangle; the factor is rebuilt on loading.
-
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        If it is singular: a direction has no variance beyond rounding.
-    """
-
-    def __init__(self, full):
-        self._factor = linalg.cholesky(full, lower=True, check_finite=False)
-        # The square of a pivot is the variance that the features before it leave unexplained. As a share of the
-        # feature's own variance it does not depend on units, and rounding makes it about D·eps where it should be zero.
-        unexplained = np.square(np.diagonal(self._factor)) / np.diagonal(full)
-        if unexplained.min() <= 10 * len(full) * np.finfo(np.float64).eps:
-            raise np.linalg.LinAlgError("A feature is a combination of the others.")
-
-    def covariance(self):
-        """Return the matrix."""
-        return self._factor @ self._factor.T
-
-    def norms(self, centred):
-        """Return the norms of the whitened rows."""
-        # from the right, centred @ inverse(factor).T: a fifth faster than solve_triangular from the left
-        whitened = linalg.blas.dtrsm(1.0, self._factor, centred, side=1, lower=1, trans_a=1)
-        return np.sqrt(np.einsum("ij,ij->i", whitened, whitened))
-
-    def __getstate__(self):
-        return {"lower": pack(self._factor), "size": len(self._factor)}
-
-    def __setstate__(self, state):
-        self._factor = np.tril(unpack(state["lower"], state["size"]))
-
-
-class Diagonal:
-    """A covariance of independent features."""
-
-    def __init__(self, variances):
-        self._variances = variances
-
-    def covariance(self):
-        """Return the variances."""
-        return self._variances
-
-    def norms(self, centred):
-        """Return the norms of the rows, each feature in units of its standard deviation."""
-        return np.sqrt(np.einsum("ij,ij,j->i", centred, centred, 1.0 / self._variances))
-
-
-class LowRank:
-    """Some directions with a variance of their own, and one variance for all directions perpendicular to them."""
-
-    def __init__(self, axes, variances, floor):
-        self._axes = axes  # orthonormal, one a row
-        self._variances = variances
-        self._floor = floor
-
-    def covariance(self):
-        """Return the matrix."""
-        full = (self._axes.T * (self._variances - self._floor)) @ self._axes
-        full.flat[:: len(full) + 1] += self._floor
-        return full
-
-    def norms(self, centred):
-        """Return the norms of the whitened rows."""
-        along = centred @ self._axes.T
-        rest = centred - along @ self._axes  # not ‖x‖² - ‖along‖²: rounding would be divided by a small floor
-        squares = np.einsum("ij,ij,j->i", along, along, 1.0 / self._variances)
-        return np.sqrt(squares + np.einsum("ij,ij->i", rest, rest) / self._floor)
-
-
 def estimate(sample, kind):
     """Return the Gaussian of a sample.
 
@@ -127,6 +50,8 @@ def estimate(sample, kind):
     ------
     numpy.linalg.LinAlgError
         If the covariance is singular.
+    DrownedError
+        If rows that were removed have left too few digits of what would be divided by.
     """
     if kind == "identity":
         return Gaussian(sample.mean, Diagonal(np.ones(sample.n_features)))
@@ -166,71 +91,6 @@ def leave_one_out_distances(X, sample, kind):
     return ratio * np.sqrt(_without_itself(squares, (1.0 - shrinkage) * ratio / (n_samples - 1)))
 
 
-def chi_quantile(fpr, dof):
-    """Return the distance that a share `fpr` of a Gaussian lies beyond: equation (8) of the paper.
-
-    Parameters
-    ----------
-    fpr : float
-        In (0, 1).
-    dof : int or array-like
-        Degrees of freedom: the number of features behind the distance.
-
-    Returns
-    -------
-    float or ndarray
-        ``sqrt(chi2.ppf(1 - fpr, dof))``, a distance, unsquared.
-    """
-    return np.sqrt(stats.chi2.isf(fpr, dof))
-
-
-def sigma_to_fpr(n):
-    """Return the false-positive rate that "n sigma" stands for: the share of a normal variable beyond ±n.
-
-    Both tails count, as in Table IV of the paper, whose targets for 1 to 5 sigma are these.
-
-    Parameters
-    ----------
-    n : float
-        More than 0; 38 sigma are the most that a float can tell from a rate of zero.
-
-    Returns
-    -------
-    float
-        ``1 - erf(n / sqrt(2))``, without cancellation.
-
-    Raises
-    ------
-    ValueError
-        If `n` is not a number in that range.
-
-    References
-    ----------
-    Rippel, Mertens and Merhof, "Modeling the Distribution of Normal Data in Pre-Trained Deep Features for Anomaly
-    Detection", ICPR 2020, Table IV.
-
-    Examples
-    --------
-    >>> from skgad import sigma_to_fpr
-    >>> [f"{100 * sigma_to_fpr(n):.1g} %" for n in (3, 4, 5)]
-    ['0.3 %', '0.006 %', '6e-05 %']
-    """
-    if not isinstance(n, Real) or isinstance(n, bool) or not 0 < float(n) <= 38:
-        raise ValueError(f"n must be a number of standard deviations in (0, 38]; got {n!r}.")
-    return float(special.erfc(float(n) / np.sqrt(2)))
-
-
-def predictive_fpr(threshold, n_samples, dof):
-    """Return the share of new draws beyond `threshold` when mean and covariance were estimated from `n_samples` draws.
-
-    On exactly Gaussian data, with the empirical covariance and ``n_samples > dof``, the squared distance of a new draw
-    follows Hotelling's law, a scaled F, not the chi-square law. NaN for ``n_samples <= dof``.
-    """
-    n_samples, dof = np.broadcast_arrays(np.asarray(n_samples, dtype=float), np.asarray(dof, dtype=float))
-    spare = np.where(n_samples > dof, n_samples - dof, np.nan)
-    return stats.f.sf(np.square(threshold) * spare / (dof * (n_samples + 1)), dof, spare)
-
-
 def _norms(factor, X, location):
     """Return the norms of the centred and whitened rows, some rows at a time, which stay in the processor's cache."""
     return np.concatenate([factor.norms(X[row : row + _BLOCK] - location) for row in range(0, len(X), _BLOCK)])
@@ -241,15 +101,21 @@ def _factorise(sample, weight, shrinkage):
     floor = shrinkage * sample.variances.mean()
     if sample.rows is not None and floor > 0:
         return _factorise_rows(sample, weight, floor)
+    if floor == 0 and sample.n_samples <= sample.n_features:
+        raise np.linalg.LinAlgError("n rows span n - 1 directions.")
     full = covariance(sample)
     full *= weight
     full.flat[:: len(full) + 1] += floor
-    return Cholesky(full)
+    refuse_drowned(sample, np.diagonal(full))  # before it is called singular for that
+    factor = Cholesky(full)
+    refuse_drowned(sample, factor.unexplained)
+    return factor
 
 
 def _factorise_rows(sample, weight, floor):
     """Return the same from the few rows themselves, in O(n² D)."""
     _, singular, axes = linalg.svd(sample.rows, full_matrices=False, check_finite=False)
+    singular *= sample.unit
     if floor <= 10 * sample.n_features * np.finfo(np.float64).eps * singular[0] ** 2 / sample.n_samples:
         raise np.linalg.LinAlgError("The rows show no noise to shrink by.")
     return LowRank(axes, weight * singular**2 / sample.n_samples + floor, floor)
@@ -264,4 +130,5 @@ def _without_itself(squares, c):
 
 def _variances_to_divide_by(sample):
     """Return the variances, and 1 for a feature that is constant."""
+    refuse_drowned(sample, sample.variances)
     return np.where(varies(sample), sample.variances, 1.0)

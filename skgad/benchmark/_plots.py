@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._gaussian._estimate import sigma_to_fpr
+from .._gaussian._laws import sigma_to_fpr
 from ._methods import SUM
 from ._tables import short
 

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.stats import sem
 from sklearn.metrics import roc_auc_score
 
-from .._gaussian._estimate import chi_quantile, sigma_to_fpr
+from .._gaussian._laws import chi_quantile, sigma_to_fpr
 
 PLACE = ["backbone", "method", "level"]
 TIE = 0.05  # points: a difference that the tables would round to none

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .._gaussian._estimate import sigma_to_fpr
+from .._gaussian._laws import sigma_to_fpr
 from ._markdown import number, pair, signed, table
 from ._methods import COMPRESSIONS as RATIOS
 from ._methods import SUM

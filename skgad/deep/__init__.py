@@ -19,7 +19,7 @@ __all__ = [
 
 def __getattr__(name):
     if name == "level_table":  # it needs timm, which takes seconds to import
-        from ._architectures import level_table
+        from ._level_table import level_table
 
         return level_table
     if name in ("AugmentedImages", "augment"):  # they need torch

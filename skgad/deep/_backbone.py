@@ -1,36 +1,29 @@
 """Your own network as a backbone: a handle that `clone` leaves alone and that pickles without the network."""
 
 import copy
+import math
+import threading
 from numbers import Integral
-from typing import NamedTuple
-from weakref import WeakValueDictionary
+from weakref import WeakSet
 
 from ..exceptions import BackboneError
+from ._architecture import Architecture, Level
+from ._identity import Identity, agree
 
 # torch is imported where it is needed: `import skgad` stays light.
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-# The networks of the handles in this process, by fingerprint: an unpickled handle finds its own again.
-_modules: WeakValueDictionary = WeakValueDictionary()
-
-
-class Level(NamedTuple):
-    """One level of a network, and how its output is laid out."""
-
-    number: int  # from 1
-    module: str  # the module whose output it is, a dotted name; its first output, if it is called again
-    channels: int
-    reduction: int  # input pixels per location, along a side, at the network's nominal size
-    layout: str = "NCHW"  # or "NHWC", "NLC" (tokens), "NC" (vectors)
-    n_prefix_tokens: int = 0  # tokens in front that stand for no place in the image
+# The handles of this process that have their network: an unpickled one finds its own again.
+_handles: WeakSet = WeakSet()
+_LOCK = threading.Lock()  # threads iterate over them
 
 
 class Backbone:
     """A handle on your own network, to pass as ``backbone=``.
 
-    The network is copied: what you do to it afterwards does not enter. The handle itself is never copied, so that
-    `sklearn.base.clone` and a grid search stay cheap; its joblib hash is the same in every process.
+    The network is copied, in float32: what you do to it afterwards does not enter. The handle itself is never copied,
+    so that `sklearn.base.clone` and a search stay cheap; its joblib hash is the same in each process of a machine.
 
     Parameters
     ----------
@@ -57,9 +50,9 @@ class Backbone:
         Number, module, channels, reduction and layout of each.
     module : torch.nn.Module
         The copy.
-    sha256 : str
-        Fingerprint of the network: its name, weights, buffers and printed form. It does not know the code of
-        ``forward``: networks that differ in nothing else need names of their own.
+    identity : Identity
+        The fingerprint, and the *probe*: the features of one fixed image, which know what no weight shows, an attribute
+        or the code of ``forward``. Two networks are the same if both agree, the probe within 1e-4 of each level.
 
     Raises
     ------
@@ -104,14 +97,20 @@ class Backbone:
         self.image_size = int(image_size)
         self.mean, self.std = _check_statistics("mean", mean), _check_statistics("std", std)
         self.levels = _measure(self._module, self.name, levels, image_size, n_prefix_tokens, channels_last)
-        self.sha256 = _fingerprint(self._module, self.name)
-        _modules[self.sha256] = self._module
+        self.identity = self._identify()
+        _keep(self)
+
+    @property
+    def sha256(self):
+        """Fingerprint of the network: its name, weights, buffers and printed form."""
+        return self.identity.sha256
 
     @property
     def module(self):
         """The copy of the network, on the CPU, in evaluation mode; BackboneError where a pickle left it behind."""
         if self._module is None:
-            self._module = _modules.get(self.sha256)
+            self._module = _find_module(self.identity)
+            _keep(self)
         if self._module is None:
             raise BackboneError(
                 f"The network {self.name!r} is not in this process: a pickle holds none. Give it again, "
@@ -132,6 +131,7 @@ class Backbone:
         """
         handle = type(self).__new__(type(self))
         vars(handle).update(vars(self), _module=module)
+        _keep(handle)
         return handle
 
     def __copy__(self):
@@ -149,20 +149,45 @@ class Backbone:
     def __repr__(self):
         return f"Backbone({self.name}, levels={[level.module for level in self.levels]})"
 
+    def _identify(self):
+        import torch
+
+        from ._probe import LIBRARIES, probe_network
+
+        architecture = Architecture(self.name, self.image_size, self.mean, self.std, self.levels)
+        sha256 = fingerprint_module(self._module, self.name)
+        return Identity(sha256, probe_network(self._module, architecture, torch.device("cpu")), LIBRARIES)
+
+
+def _keep(handle):
+    with _LOCK:
+        _handles.add(handle)
+
+
+def _find_module(identity):
+    """Return the network that another handle of this process has, None where none is of this identity."""
+    with _LOCK:
+        others = [handle for handle in _handles if handle._module is not None]
+    for handle in others:
+        if handle.sha256 == identity.sha256 and agree(handle.identity.probe, identity.probe):
+            return handle._module
+    return None
+
+
+def fingerprint_module(module, name):
+    """Return the sha256 of a network of one's own: its name, weights, buffers and printed form."""
+    from ._digests import digest_tensors
+
+    buffers = {f"buffer {key}": tensor for key, tensor in module.named_buffers()}  # some are not in the state dict
+    return digest_tensors({**module.state_dict(), **buffers}, name, repr(module))
+
 
 def _copy_frozen(module):
     from torch import nn
 
     if not isinstance(module, nn.Module):
         raise BackboneError(f"module must be a torch.nn.Module; got {type(module).__name__}.")
-    return copy.deepcopy(module).cpu().eval().requires_grad_(False)
-
-
-def _fingerprint(module, name):
-    from ._weights import digest_tensors
-
-    buffers = {f"buffer {key}": tensor for key, tensor in module.named_buffers()}  # some are not in the state dict
-    return digest_tensors({**module.state_dict(), **buffers}, name, repr(module))
+    return copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
 
 
 def _measure(module, name, levels, image_size, n_prefix_tokens, channels_last):
@@ -170,6 +195,11 @@ def _measure(module, name, levels, image_size, n_prefix_tokens, channels_last):
 
     if isinstance(levels, str) or not levels or not all(isinstance(level, str) for level in levels):
         raise BackboneError(f"levels must be a list of dotted names of modules, such as ['layer1']; got {levels!r}.")
+    twice = next((level for level in levels if list(levels).count(level) > 1), None)
+    if twice is not None:
+        raise BackboneError(
+            f"levels must name each module once; got {twice!r} twice, whose channels would count twice."
+        )
     try:
         return measure_levels(
             module,
@@ -190,6 +220,7 @@ def _check_int(name, value, least):
 
 def _check_statistics(name, values):
     numbers = tuple(float(value) for value in values)
-    if len(numbers) != 3 or (name == "std" and min(numbers) <= 0):
-        raise BackboneError(f"{name} must be three numbers, one a colour, on the scale 0 to 1; got {values!r}.")
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
+        sign = "positive" if name == "std" else "finite"
+        raise BackboneError(f"{name} must be three {sign} numbers, one a colour, on the scale 0 to 1; got {values!r}.")
     return numbers

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .._images._decoding import decode, fetch, is_path, read_bytes
+from .._images._decoding import decode
+from .._images._files import is_path, read_bytes
+from .._images._sequence import fetch
 from ..exceptions import ImageError
 from ._cache_keys import make_key
 from ._threads import find_pools
@@ -94,6 +96,21 @@ def extract_maps(images, rows, resize, run, *, batch_size, num_workers):
         yield MapBatch(positions, maps, errors, len(indices))
 
 
+def read_rows(rows, n_images):
+    """Return positions of images as an array, all of them for None; ValueError if some are no positions."""
+    if rows is None:
+        return np.arange(n_images)
+    rows = np.asarray(rows)
+    if rows.dtype == bool and rows.shape == (n_images,):
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or not (np.issubdtype(rows.dtype, np.integer) or rows.size == 0):
+        raise ValueError(f"rows must hold positions of images, or be a mask; got {rows.dtype} of shape {rows.shape}.")
+    if rows.size and not (rows.min() >= 0 and rows.max() < n_images):
+        odd = rows[(rows < 0) | (rows >= n_images)][0]
+        raise ValueError(f"rows must lie in 0..{n_images - 1}, the positions of the images; got {odd}.")
+    return rows.astype(np.intp)
+
+
 def _prepare(images, resize, store, fingerprint, position):
     try:
         item = fetch(images, position)
@@ -104,7 +121,7 @@ def _prepare(images, resize, store, fingerprint, position):
             return Prepared(key, pooled=pooled)
         return Prepared(key, square=resize(decode(item, position, content) if is_path(item) else content))
     except ImageError as error:
-        return Prepared(error=error)
+        return Prepared(error=ImageError(str(error)))  # a new one: the traceback of the first holds the file's bytes
 
 
 def _find_features(prepared, run, store):

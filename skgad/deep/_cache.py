@@ -1,10 +1,10 @@
 """Pooled features on disk, one entry an image: what went through the network once need not go again.
 
 What a user asks of a cache. An entry is found by content: the sha256 of the file's bytes or of the pixels, with a
-fingerprint of all that the features depend on (`_cache_keys`). So a file that is renamed is found, and one that is changed
-is not. The store (`_feature_store`) is one SQLite file in WAL mode (`_cache_file`): several processes may read and write
-it, and one that is killed in the middle of a write leaves nothing of it behind. Above its limit, the entries that were
-stored first go.
+fingerprint of all that the features depend on (`_cache_keys`). So a file that is renamed is found, and one that is
+changed is not. The store (`_feature_store`) is one SQLite file in WAL mode (`_cache_file`): several processes may read
+and write it, and one that is killed in the middle of a write leaves nothing of it behind. Above its limit, the entries
+that were stored first go.
 """
 
 import os

@@ -1,8 +1,8 @@
 """The SQLite file of a cache: whose it is, what stands in it, and whether it can be written or only read.
 
 A file that is not skgad's is never changed: its first bytes say whose it is, before SQLite opens it. What SQLite finds
-in one that is skgad's must be the tables that skgad makes, and nothing else: a trigger would change what is written, and
-a view in the place of a table may never end.
+in one that is skgad's must be the tables that skgad makes, and nothing else: a trigger would change what is written,
+and a view in the place of a table may never end.
 """
 
 import errno
@@ -85,7 +85,7 @@ def find_remedy(error):
 
 
 def _refuse_foreign(path):
-    """Raise CacheError unless a file is not there, is empty, or bears skgad's mark. SQLite does not open it for that."""
+    """Raise CacheError unless a file is not there, is empty, or bears skgad's mark, which is read without SQLite."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for its other end
             raise make_error(path, "it is no regular file")

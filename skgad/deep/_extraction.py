@@ -1,20 +1,47 @@
 """What an extractor's parameters mean: which network, which weights, which squares, which levels; and the features."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
 from .._conventions._levels import choose_levels, feature_names
 from ..exceptions import BackboneError, WeightsError
-from ._architectures import check_image_size, find_architecture
-from ._backbone import Backbone
 from ._batches import extract, extract_maps
 from ._cache_keys import fingerprint_features
+from ._identity import check_same_network
 from ._network import PRECISIONS, find_device, load_network
-from ._resizing import describe_rule, make_resizer
-from ._weights import describe_origin
+from ._persistence import find_weights
+from ._recognition import note, recall, recognise
+from ._resizing import describe_rule, find_box, make_resizer
+from ._sources import find_source
 
 _POOLS = ("mean", "max")
+
+
+def resolve(extractor):
+    """Return the `Extraction` that the parameters of a `DeepFeatureTransformer` mean.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is unknown or out of range.
+    BackboneError
+        If the network is unknown.
+    """
+    _check_int("batch_size", extractor.batch_size, 1, optional=True)
+    _check_int("image_size", extractor.image_size, 1, optional=True)
+    _check_int("num_workers", extractor.num_workers, 0)
+    if extractor.on_bad_image not in ("raise", "nan"):
+        raise ValueError(f"on_bad_image must be 'raise' or 'nan'; got {extractor.on_bad_image!r}.")
+    return Extraction(
+        backbone=extractor.backbone,
+        levels=extractor.levels,
+        weights=find_weights(extractor),
+        pool=extractor.pool,
+        image_size=extractor.image_size,
+        resize=extractor.resize,
+        precision=extractor.precision,
+    )
 
 
 class Extraction:
@@ -26,6 +53,10 @@ class Extraction:
         All that features depend on, besides images and weights, in plain types.
     names : ndarray of str
         Of the features.
+    is_random : bool
+        Whether the weights are.
+    find_box : callable
+        From the height and width of an image to the box of it that the square shows.
 
     Raises
     ------
@@ -38,40 +69,44 @@ class Extraction:
     def __init__(self, *, backbone, levels, weights, pool, image_size, resize, precision):
         _check_choice("pool", pool, _POOLS)
         _check_choice("precision", precision, PRECISIONS)
-        self._backbone, self._weights = backbone, weights
-        self._architecture = find_architecture(backbone)
+        self._source = find_source(backbone, weights)
+        self._architecture = self._source.architecture
+        self.is_random = self._source.is_random
         known = [level.number for level in self._architecture.levels]
         chosen = choose_levels(levels, known, of=f"the levels of {backbone!r}")
         size = self._architecture.image_size if image_size is None else int(image_size)
-        check_image_size(backbone, size)
+        self._source.check_size(size)
         self.settings = {
             "backbone": self._architecture.name,
             "levels": chosen,
             "image_size": size,
-            "resize": describe_rule(resize, backbone, self._architecture, size),
+            "resize": describe_rule(resize, self._source, size),
             "pool": pool,
             "precision": precision,
             "mean": list(self._architecture.mean),
             "std": list(self._architecture.std),
             "modules": [self._architecture.levels[number - 1].module for number in chosen],
         }
-        self._resize = make_resizer(resize, backbone, self._architecture, size)
+        self._resize = make_resizer(resize, self._source, size)
+        self.find_box = partial(find_box, resize, self._source, size)
         self.names = _name_features(tuple((number, self._count_channels(number)) for number in chosen))
 
-    def find_sha256(self, store, device):
-        """Return the fingerprint of the weights; an open store may know it, so that no network is needed."""
-        if isinstance(self._backbone, Backbone):
-            return self._backbone.sha256
-        origin = None if store is None else self._describe_origin()
-        if origin is None:
-            return self.load_network(device).sha256
-        return store.get_weights(origin) or self._note_sha256(store, origin, device)
+    def identify(self, store, device):
+        """Return the `Identity` of the network; an open store may know it, so that no network is needed."""
+        known = self._source.find_identity()
+        if known is None and store is not None:
+            origin = self._source.describe_origin()
+            known = None if origin is None else recall(store, origin)
+        if known is None:
+            known = self.load_network(device).identity
+            self._note(store, known)
+        return known
 
     def load_network(self, device):
         """Return the network on a device, once a process."""
-        return load_network(self._backbone, self._weights, device)
+        return load_network(self._source, device)
 
-    def pool(self, images, sha256, *, device, batch_size, num_workers, store=None):
+    def pool_images(self, images, identity, *, device, batch_size, num_workers, store=None):
         """Yield the pooled features of images, in batches; an open store gets all levels of what it lacks."""
         asked = self.settings["levels"]
         numbers = asked if store is None else [level.number for level in self._architecture.levels]
@@ -79,9 +114,7 @@ class Extraction:
 
         def run(batch):
             network = self.load_network(device)
-            if network.sha256 != sha256 and store is not None and self._describe_origin() is not None:
-                self._note_sha256(store, self._describe_origin(), device)  # what the store had noted is out of date
-            check_same_weights(self.settings["backbone"], network.sha256, sha256)
+            self._check(network.identity, identity, store)
             return network.pool_levels(batch, numbers, self.settings["pool"], self.settings["precision"])
 
         batches = extract(
@@ -92,12 +125,12 @@ class Extraction:
             batch_size=batch_size,
             num_workers=num_workers,
             store=store,
-            fingerprint=self._fingerprint(sha256, find_device(device).type),
+            fingerprint=b"" if store is None else self._fingerprint(store, identity, find_device(device).type),
         )
         for batch in batches:
             yield batch._replace(pooled=batch.pooled[:, columns])
 
-    def lay_out_maps(self, images, rows, sha256, *, device, batch_size, num_workers):
+    def lay_out_maps(self, images, rows, identity, *, device, batch_size, num_workers):
         """Yield the feature maps of the images at the positions `rows`, in batches.
 
         Raises
@@ -109,17 +142,30 @@ class Extraction:
 
         def run(batch):
             network = self.load_network(device)
-            check_same_weights(self.settings["backbone"], network.sha256, sha256)
+            self._check(network.identity, identity)
             return network.map_levels(batch, self.settings["levels"], self.settings["precision"])
 
         return extract_maps(images, rows, self._resize, run, batch_size=batch_size, num_workers=num_workers)
 
-    def verify(self, settings, sha256, found_sha256):
-        """Raise WeightsError unless these settings and weights are those that an estimator was fitted with."""
+    def verify(self, settings, identity, found):
+        """Raise WeightsError unless these settings and this network are those that an estimator was fitted with."""
         for name, fitted in settings.items():
             if self.settings[name] != fitted:
                 raise WeightsError(f"Fitted with {name} {fitted!r}, but it is now {self.settings[name]!r}; fit anew.")
-        check_same_weights(self.settings["backbone"], found_sha256, sha256)
+        check_same_network(self.settings["backbone"], found, identity)
+
+    def _check(self, loaded, identity, store=None):
+        """Raise WeightsError unless the loaded network is the one that the store had noted, which then learns of it."""
+        try:
+            check_same_network(self.settings["backbone"], loaded, identity)
+        except WeightsError:
+            self._note(store, loaded)
+            raise
+
+    def _note(self, store, identity):
+        origin = None if store is None else self._source.describe_origin()
+        if origin is not None:
+            note(store, origin, identity)
 
     def _check_has_maps(self):
         name = self.settings["backbone"]
@@ -131,20 +177,13 @@ class Extraction:
                 f"Levels {vectors} of {name} are vectors without locations: they have no maps. Leave them out."
             )
 
-    def _describe_origin(self):
-        return (
-            None if isinstance(self._backbone, Backbone) else describe_origin(self.settings["backbone"], self._weights)
-        )
-
-    def _note_sha256(self, store, origin, device):
-        sha256 = self.load_network(device).sha256
-        store.put_weights(origin, sha256)
-        return sha256
-
-    def _fingerprint(self, sha256, device_type):
+    def _fingerprint(self, store, identity, device_type):
         settings = [(key, value) for key, value in self.settings.items() if key not in ("levels", "modules")]
         exact = self.settings["precision"] == "float32"  # the others round differently on each kind of device
-        return fingerprint_features(sha256, settings, self._architecture.levels, None if exact else device_type)
+        probe = recognise(store, self.settings["backbone"], tuple(self._architecture), identity)
+        return fingerprint_features(
+            identity.sha256, probe, settings, self._architecture.levels, None if exact else device_type
+        )
 
     def _count_channels(self, number):
         return self._architecture.levels[number - 1].channels
@@ -157,16 +196,6 @@ class Extraction:
         return np.concatenate([np.arange(ends[n] - self._count_channels(n), ends[n]) for n in asked])
 
 
-def check_same_weights(name, sha256, expected):
-    """Raise WeightsError unless two fingerprints are the same."""
-    if sha256 != expected:
-        raise WeightsError(
-            f"The weights of {name} found here are not those that this transformer was fitted with (sha256 "
-            f"{sha256[:12]}... against {expected[:12]}...), so its detectors would give other scores. "
-            "Give the same file as weights=, or fit anew."
-        )
-
-
 @lru_cache(maxsize=32)
 def _name_features(widths):
     return np.asarray([name for number, width in widths for name in feature_names(number, width)], dtype=object)
@@ -175,3 +204,11 @@ def _name_features(widths):
 def _check_choice(name, value, known):
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}.")
+
+
+def _check_int(name, value, least, optional=False):
+    if optional and value is None:
+        return
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        what = "a positive int" if least else "a non-negative int"
+        raise ValueError(f"{name} must be {what}{' or None' if optional else ''}; got {value!r}.")

@@ -1,4 +1,4 @@
-"""The store of a cache: features by key, each with a checksum; what is damaged, or not written, costs a warning only."""
+"""The store of a cache: features by key, each with a checksum; what is damaged or not written costs a warning only."""
 
 import hashlib
 import os

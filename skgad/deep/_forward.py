@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from ..exceptions import BackboneError
-from ._backbone import Level
+from ._architecture import Level
 
 
 def run_levels(model, x, levels, take: Callable):
@@ -64,6 +64,11 @@ def run_levels(model, x, levels, take: Callable):
     return [found[level.module] for level in levels]
 
 
+def normalise(x, mean, std):
+    """Return images on the scale 0..255 as a network wants them; mean and deviation are on that scale."""
+    return x.sub(mean).div_(std).contiguous(memory_format=torch.channels_last)
+
+
 def measure_levels(model, modules, input_size, device, channels=None, n_prefix_tokens=0, channels_last=False):
     """Return the levels that the outputs of these modules make, read off one pass over an empty image.
 
@@ -113,7 +118,7 @@ def find_module(model, name):
         raise BackboneError(f"there is no module {name!r}; at the top there are {known}.") from error
 
 
-def pool(output, level, how):
+def pool_locations(output, level, how):
     """Return a level's output (n, ...), averaged over its locations or at their maximum, as float32 (n, channels)."""
     axes = {"NCHW": (2, 3), "NHWC": (1, 2), "NLC": (1,), "NC": ()}[level.layout]
     places = output[:, level.n_prefix_tokens :] if level.layout == "NLC" else output

@@ -3,52 +3,37 @@
 The only module that moves data between devices.
 """
 
-import copy
 import logging
-import threading
-from contextlib import contextmanager
+import warnings
 
 import numpy as np
 import torch
 
-from ..exceptions import DeviceMemoryError
-from ._architectures import find_architecture
-from ._backbone import Backbone
-from ._forward import lay_out_map, pool, run_levels
-from ._weights import check_weights, fingerprint, identify, load_model, pack
+from ..exceptions import DeviceMemoryError, DeviceWarning
+from ._forward import lay_out_map, normalise, pool_locations, run_levels
+from ._identity import Identity, check_same_network
+from ._probe import LIBRARIES, probe_network
+from ._recent import Recent
+from ._torch import arithmetic
+from ._weights import pack
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
 _LOGGER = logging.getLogger("skgad")
-_LOADING = threading.Lock()
-_RUNNING = threading.Lock()  # the precision settings are the process's own
-_KEPT = 4
-_loaded: dict = {}  # the networks that were used last, by what they were made from
+_loaded = Recent(4)  # networks, by what they were made from
 
 
-def load_network(backbone, weights, device):
-    """Return the `Network` of these settings; the same object for the same settings, so that clones share it."""
-    check_weights(weights)
+def load_network(source, device):
+    """Return the `Network` of a source; the same object for the same source and device, so that clones share it."""
     found = find_device(device)
     if found.type == "cuda" and found.index is None:
         found = torch.device("cuda", torch.cuda.current_device())
-    if isinstance(backbone, Backbone):
-        made_from: tuple = (backbone.sha256, backbone.levels, backbone.mean, backbone.std)
-    else:
-        made_from = (find_architecture(backbone).name, identify(weights))
-    key = (*made_from, found)
-    with _LOADING:
-        network = _loaded.pop(key, None) or Network(backbone, weights, found)
-        _loaded[key] = network  # the last one used stands last
-        while len(_loaded) > _KEPT:
-            del _loaded[next(iter(_loaded))]
-        return network
+    return _loaded.get((source.key, found), lambda: Network(source, found))
 
 
 def forget_networks():
     """Drop the networks that this process keeps loaded; they are loaded again when they are needed."""
-    with _LOADING:
-        _loaded.clear()
+    _loaded.clear()
 
 
 def find_device(device):
@@ -69,9 +54,14 @@ def find_device(device):
     return found
 
 
-def is_absent(device):
-    """Return whether this is the name of a CUDA device that is not there."""
-    return device != "auto" and not _is_there(_parse_device(device))
+def choose_device(device, may_be_absent):
+    """Return the name of the device to work on; the CPU, with a warning, where a CUDA device may be absent and is."""
+    if may_be_absent and device != "auto" and not _is_there(_parse_device(device)):
+        message = f"Fitted with device={device!r}, which is not here: working on the CPU."
+        warnings.warn(message, DeviceWarning, stacklevel=4)
+        return "cpu"
+    find_device(device)
+    return device
 
 
 class Network:
@@ -80,26 +70,31 @@ class Network:
     Attributes
     ----------
     levels : tuple of Level
-    sha256 : str
-        Of its weights.
+    identity : Identity
+
+    Raises
+    ------
+    WeightsError
+        If no weights can be had, or the network is not what its source knows it by.
     """
 
-    def __init__(self, backbone, weights, device):
-        architecture = find_architecture(backbone)
-        if isinstance(backbone, Backbone):
-            model, self.sha256 = copy.deepcopy(backbone.module), backbone.sha256
-        else:
-            model = load_model(architecture.name, weights).requires_grad_(False).eval()
-            self.sha256 = fingerprint(model)
+    def __init__(self, source, device):
+        architecture = source.architecture
+        model, sha256 = source.load()
         self.levels = architecture.levels
-        self._model = model.to(device, torch.float32, memory_format=torch.channels_last)
+        self._source = source  # its key may hold the id of a module, which must live as long
+        self._model = model.requires_grad_(False).eval().to(device, torch.float32, memory_format=torch.channels_last)
         self._device = device
         self._most: dict = {}  # the largest batch that fits into memory, by the shape of its images, once one did not
-        mean, std = (
+        self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32, device=device).mul(255).reshape(1, 3, 1, 1)
             for values in (architecture.mean, architecture.std)
         )
-        self._mean, self._std = mean, std
+        self.identity = Identity(sha256, probe_network(self._model, architecture, device), LIBRARIES)
+        expected = source.find_identity()
+        if expected is not None:
+            where, anew = "its Backbone was made with", "make a Backbone of it anew, and fit anew"
+            check_same_network(architecture.name, self.identity, expected, where, anew)
 
     def pool_levels(self, batch, numbers, how="mean", precision="float32"):
         """Return the levels of images, each averaged over its locations, or its maximum.
@@ -126,7 +121,7 @@ class Network:
             batch,
             numbers,
             precision,
-            take=lambda level, output: pool(output, level, how),
+            take=lambda level, output: pool_locations(output, level, how),
             collect=lambda pooled: torch.cat(pooled, dim=1).cpu().numpy(),
         )
         return np.concatenate(parts)
@@ -167,7 +162,7 @@ class Network:
     def _run(self, batch, numbers, precision, *, take, collect):
         """Return what `collect` makes of the levels, for each part of the batch: one, as long as memory suffices."""
         levels = [self.levels[number - 1] for number in numbers]
-        with _RUNNING, torch.inference_mode(), _arithmetic(self._device, precision):
+        with torch.inference_mode(), arithmetic(self._device, precision):
             parts = []
             while len(batch):
                 part = batch[: self._most.get(batch.shape[1:])]
@@ -183,8 +178,7 @@ class Network:
     def _forward(self, batch, levels, take):
         if self._device.type == "cuda":
             batch = batch.pin_memory()
-        x = batch.to(self._device, non_blocking=True).sub(self._mean).div_(self._std)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = normalise(batch.to(self._device, non_blocking=True), self._mean, self._std)
         return run_levels(self._model, x, levels, take)
 
     def _halve(self, batch):
@@ -210,36 +204,3 @@ def _parse_device(device):
 
 def _is_there(device):
     return device.type == "cpu" or (device.index or 0) < torch.cuda.device_count()
-
-
-@contextmanager
-def _arithmetic(device, precision):
-    """Compute in this precision, whatever the caller's settings, which come back afterwards.
-
-    IEEE float32 is our default: TF32, PyTorch's own for convolutions on CUDA, keeps 10 bits of the mantissa, and the
-    directions of least variance, which NPCA keeps, are where its rounding shows.
-    """
-    backends = torch.backends
-    if device.type == "cuda":
-        settings = backends.cudnn.conv, backends.cuda.matmul  # type: ignore[attr-defined]
-    else:
-        settings = backends.mkldnn.conv, backends.mkldnn.matmul  # type: ignore[attr-defined]
-    wanted = "tf32" if precision == "tf32" else "ieee"
-    # Only what differs is touched.
-    changed = [(setting, setting.fp32_precision) for setting in settings]
-    changed = [(setting, before) for setting, before in changed if not _agree(before, wanted)]
-    low = precision == "bfloat16"
-    try:
-        for setting, _ in changed:
-            setting.fp32_precision = wanted
-        with torch.autocast(device.type, torch.bfloat16 if low else None, enabled=low):
-            yield
-    finally:
-        for setting, before in changed:
-            setting.fp32_precision = "none"  # what torch's global setting says,
-            if setting.fp32_precision != before:
-                setting.fp32_precision = before  # unless the caller has set this one
-
-
-def _agree(setting, wanted):
-    return setting == wanted or (wanted == "ieee" and setting == "none")  # none is torch's default, IEEE

@@ -1,29 +1,27 @@
 """The extractor: images in, a frame of pooled features out, one column a channel, named by level."""
 
-import copy
 import warnings
-from collections.abc import Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import numpy as np
 from sklearn.base import TransformerMixin
 
-from .._conventions._base import StampedEstimator
 from .._conventions._labels import normal_rows
 from .._conventions._levels import frame
-from .._images._decoding import check_images
-from ..exceptions import DependencyError, DeviceWarning, ImageWarning, WeightsWarning
-from ._backbone import Backbone
+from .._images._sequence import check_images
+from ..exceptions import DependencyError, WeightsWarning
 from ._cache import open_store
+from ._identity import Identity
+from ._persistence import PortableEstimator
+from ._reports import report, show_progress
 
 # torch and timm are imported inside the methods that need them: `import skgad` stays light, and so does a process that
 # only unpickles.
 
 _BATCH_SIZES = {"cpu": 8, "cuda": 128}  # on a CPU, larger batches leave its cache: examples/bench_extractor.py
-_LISTED = 20  # bad images in a warning
 
 
-class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
+class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
     """Pooled features of a frozen, pre-trained network, level by level.
 
     Each image is resized to a square, run through the network, and every level's feature map is averaged over height
@@ -48,8 +46,8 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         The papers' rule, the whole image, bilinear without antialiasing; the same with antialiasing; or timm's own
         evaluation transform of the network, which may crop the border away.
     on_bad_image : {"raise", "nan"}, default="raise"
-        What `transform` does with an image that cannot be used. With "nan" its row is NaN, and a warning at the end
-        lists the images.
+        What `transform` does with an image that cannot be used, or whose path is missing (None, NaN). With "nan" its
+        row is NaN, and a warning at the end lists the images.
     batch_size : int, default=None
         Images per forward pass; None for 8 on a CPU, 128 on CUDA. The features do not depend on it beyond float32
         rounding.
@@ -80,6 +78,11 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         All that the features depend on, besides images and weights. ``transform`` refuses any others.
     weights_sha256_ : str
         Fingerprint of the weights that ``fit`` saw. ``transform`` refuses any others.
+    probe_ : ndarray of float32 of shape (n_levels, 8)
+        The network's answer to one fixed image, a *probe*: eight weighted sums of the features of each of its levels.
+        ``transform`` refuses a network whose own differ by more than 1e-4 of a level's root mean square.
+    libraries_ : str
+        The versions of timm and torch that the probe was made with.
 
     See Also
     --------
@@ -91,11 +94,15 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
     W) or (n, C, H, W), a list of arrays, tensors or PIL images of any sizes, or a map-style Dataset. EXIF orientation
     is applied, palettes are resolved, alpha is dropped, grey is repeated in three channels. uint8 is taken as it is,
     16-bit is divided by 257, floats lie in [0, 1]. Of several frames the first counts, of a pair (image, target) the
-    image. Pixels are not rounded after resizing.
+    image. Files have at most 1 GiB, in the usual formats. Pixels are not rounded after resizing.
 
     The network is loaded when it is first needed, once a process, and shared by clones. It is not pickled unless
-    `store_weights` says so: after loading it is found again by name, and its weights are verified at first use. An
-    estimator that was fitted with CUDA warns and works on the CPU where there is none.
+    `store_weights` says so: after loading it is found again by name. At first use its weights are verified, and so is
+    its probe, by one forward pass of one image a network and process: that tells what no weight shows, another timm or
+    torch, an attribute of your own network. The probe is always computed in IEEE float32, whatever `precision` is, on
+    the network's device. Where all features come from the cache no network is loaded, and none is probed, unless timm
+    or torch is of another release than the cache has seen. An estimator that was fitted with CUDA warns and works on
+    the CPU where there is none.
 
     References
     ----------
@@ -183,15 +190,15 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         """
         extraction = self._resolve()
         self._find_device(strict=True)
-        images = check_images(X, files=self.on_bad_image == "raise")
+        images = check_images(X, items=self.on_bad_image == "raise")
         normal_rows(y, len(images))
         with open_store(self.cache) as store:
-            sha256 = extraction.find_sha256(store, self.device)
+            identity = extraction.identify(store, self.device)
         self.settings_ = extraction.settings
         self.backbone_ = extraction.settings["backbone"]
         self.levels_ = extraction.settings["levels"]
         self.image_size_ = extraction.settings["image_size"]
-        self.weights_sha256_ = sha256
+        self.weights_sha256_, self.probe_, self.libraries_ = identity.sha256, identity.probe, identity.libraries
         return self
 
     def transform(self, X):
@@ -232,25 +239,29 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
             If entries of the cache were damaged, or features could not be kept there.
         """
         extraction = self._resolve()
-        images = check_images(X, files=self.on_bad_image == "raise")
+        images = check_images(X, items=self.on_bad_image == "raise")
         device = self._find_device()
         names = extraction.names
         values = np.empty((len(images), len(names)), dtype=np.float32)
         errors: list[str] = []
-        with open_store(self.cache) as store, self._show_progress(len(images)) as advance:
-            sha256 = extraction.find_sha256(store, device)
-            if hasattr(self, "settings_"):
-                extraction.verify(self.settings_, self.weights_sha256_, sha256)
-            with closing(extraction.pool(images, sha256, store=store, **self._find_workload(device))) as batches:
+        with (
+            open_store(self.cache) as store,
+            show_progress(self.verbose, extraction.settings["backbone"], len(images)) as advance,
+        ):
+            identity = extraction.identify(store, device)
+            self._verify(extraction, identity)
+            with closing(
+                extraction.pool_images(images, identity, store=store, **self._find_workload(device))
+            ) as batches:
                 for batch in batches:
                     if batch.errors and self.on_bad_image == "raise":
                         raise batch.errors[0]
                     values[batch.rows.start : batch.rows.stop] = batch.pooled
-                    errors += map(str, batch.errors)  # the errors themselves hold the files' bytes
+                    errors += map(str, batch.errors)
                     advance(len(batch.rows))
             if store is not None:
                 store.report()
-        _report(errors, len(images))
+        report(errors, len(images))
         return frame(values, names, like=X)
 
     def iter_maps(self, X, rows=None):
@@ -295,15 +306,16 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         [0 1] [(2, 14, 14, 112), (2, 7, 7, 192)]
         """
         extraction = self._resolve()
-        images = check_images(X, files=self.on_bad_image == "raise")
-        rows = np.arange(len(images)) if rows is None else _read_rows(rows, len(images))
+        from ._batches import read_rows
+
+        images = check_images(X, items=self.on_bad_image == "raise")
+        rows = read_rows(rows, len(images))
         device = self._find_device()
-        sha256 = extraction.find_sha256(None, device)
-        if hasattr(self, "settings_"):
-            extraction.verify(self.settings_, self.weights_sha256_, sha256)
+        identity = extraction.identify(None, device)
+        self._verify(extraction, identity)
         errors: list[str] = []
-        batches = extraction.lay_out_maps(images, rows, sha256, **self._find_workload(device))
-        with self._show_progress(len(rows)) as advance, closing(batches):
+        batches = extraction.lay_out_maps(images, rows, identity, **self._find_workload(device))
+        with show_progress(self.verbose, extraction.settings["backbone"], len(rows)) as advance, closing(batches):
             for batch in batches:
                 if batch.errors and self.on_bad_image == "raise":
                     raise batch.errors[0]
@@ -311,7 +323,34 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
                 if len(batch.rows):
                     yield batch.rows, batch.maps
                 advance(batch.n_images)
-        _report(errors, len(rows), "they have no maps")
+        report(errors, len(rows), "they have no maps")
+
+    def find_box(self, height, width):
+        """Return the box of an image of this size that the network sees: what maps and their pixels cover.
+
+        Parameters
+        ----------
+        height, width : int
+            Of the image in pixels, as it is seen: after EXIF orientation.
+
+        Returns
+        -------
+        left, top, right, bottom : float
+            In the image's own pixels, as Pillow's ``crop`` and ``resize(box=)`` take it: (0, 0, width, height) but for
+            ``resize="timm"``, which may cut the border away. Where that pads, the box reaches beyond the image.
+
+        Raises
+        ------
+        ValueError, BackboneError, DependencyError
+            As in `transform`.
+
+        Examples
+        --------
+        >>> from skgad import DeepFeatureTransformer
+        >>> DeepFeatureTransformer("tf_efficientnet_lite0", resize="timm").find_box(256, 512)
+        (144.0, 16.0, 368.0, 240.0)
+        """
+        return self._resolve(warn=False).find_box(height, width)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns: ``level7__0000``, ...
@@ -327,104 +366,36 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         """
         return self._resolve(warn=False).names.copy()
 
-    def __getstate__(self):
-        state = super().__getstate__()
-        if isinstance(self.weights, Mapping):
-            from ._weights import refer
-
-            state["weights"] = refer(self.weights)
-        needs_them = isinstance(self.backbone, Backbone) or isinstance(self.weights, Mapping)  # workers, too
-        if self.store_weights and (needs_them or hasattr(self, "settings_")):
-            state["_stored"] = self._pack(state["weights"])
-        return state
-
-    def __setstate__(self, state):
-        stored = state.get("_stored")
-        state = {key: value for key, value in state.items() if key != "_stored"}
-        if stored is not None and isinstance(state["backbone"], Backbone):
-            state["backbone"] = state["backbone"].attach(stored)
-        elif stored is not None:
-            state["_stored"] = stored
-        super().__setstate__(state)
-
-    def __copy__(self):
-        new = type(self).__new__(type(self))
-        new.__dict__.update(vars(self))
-        return new
-
-    def __deepcopy__(self, memo):
-        new = type(self).__new__(type(self))  # unlike a pickle, a copy keeps a state dict of weights
-        new.__dict__.update(copy.deepcopy(vars(self), memo))
-        return new
-
     def _resolve(self, warn=True):
         """Return the `Extraction` that the parameters mean."""
-        _check_int("batch_size", self.batch_size, 1, optional=True)
-        _check_int("image_size", self.image_size, 1, optional=True)
-        _check_int("num_workers", self.num_workers, 0)
-        if self.on_bad_image not in ("raise", "nan"):
-            raise ValueError(f"on_bad_image must be 'raise' or 'nan'; got {self.on_bad_image!r}.")
         try:
-            from ._extraction import Extraction
+            from ._extraction import resolve
         except ImportError as error:
             raise DependencyError(
                 f"A network needs torch and timm, and one of them cannot be imported ({error}): pip install torch "
                 "timm. (Detectors that were fitted on features work without.)"
             ) from error
-        if warn and self.weights is None and not isinstance(self.backbone, Backbone):
+        extraction = resolve(self)
+        if warn and extraction.is_random:
             message = "weights=None: the network is random, and its features tell nothing. This is for tests."
             warnings.warn(message, WeightsWarning, stacklevel=3)
-        return Extraction(
-            backbone=self.backbone,
-            levels=self.levels,
-            weights=self._find_weights(),
-            pool=self.pool,
-            image_size=self.image_size,
-            resize=self.resize,
-            precision=self.precision,
-        )
+        return extraction
 
-    def _find_weights(self):
-        """Return the weights that came with a file, as long as the parameters are those that it was saved with."""
-        backbone, weights, stored = getattr(self, "_stored", (None, None, None))
-        is_same = stored and backbone == self.backbone and not isinstance(self.weights, Mapping)
-        return stored if is_same and weights == self.weights else self.weights
-
-    def _pack(self, weights):
-        """Return what a file holds of the network: safetensors bytes, or a network of your own."""
-        if isinstance(self.backbone, Backbone):
-            return self.backbone.module
-        network = self._resolve(warn=False).load_network(self._find_device())
-        return self.backbone, weights, network.pack()
+    def _verify(self, extraction, identity):
+        if hasattr(self, "settings_"):
+            fitted = Identity(self.weights_sha256_, self.probe_, self.libraries_)
+            extraction.verify(self.settings_, fitted, identity)
 
     def _find_device(self, strict=False):
-        """Return the name of a device to work on: a fitted estimator may come from a machine that had another one."""
-        from ._network import find_device, is_absent
+        from ._network import choose_device
 
-        if not strict and hasattr(self, "settings_") and is_absent(self.device):
-            message = f"Fitted with device={self.device!r}, which is not here: working on the CPU."
-            warnings.warn(message, DeviceWarning, stacklevel=3)
-            return "cpu"
-        find_device(self.device)
-        return self.device
+        return choose_device(self.device, may_be_absent=not strict and hasattr(self, "settings_"))
 
     def _find_workload(self, device):
         from ._network import find_device
 
         batch_size = self.batch_size or _BATCH_SIZES[find_device(device).type]
         return {"device": device, "batch_size": batch_size, "num_workers": self.num_workers}
-
-    @contextmanager
-    def _show_progress(self, n_images):
-        """Give a function that is told how many more images are done."""
-        if not self.verbose:
-            yield lambda n: None
-            return
-        from tqdm.auto import tqdm
-
-        name = self.backbone.name if isinstance(self.backbone, Backbone) else self.backbone
-        with tqdm(total=n_images, unit="image", desc=name) as bar:
-            yield bar.update
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -436,32 +407,3 @@ class DeepFeatureTransformer(TransformerMixin, StampedEstimator):
         tags.input_tags.allow_nan = False
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _read_rows(rows, n_images):
-    """Return positions of images as an array, or raise ValueError if some are none."""
-    rows = np.asarray(rows)
-    if rows.dtype == bool and rows.shape == (n_images,):
-        return np.flatnonzero(rows)
-    if rows.ndim != 1 or not (np.issubdtype(rows.dtype, np.integer) or rows.size == 0):
-        raise ValueError(f"rows must hold positions of images, or be a mask; got {rows.dtype} of shape {rows.shape}.")
-    if rows.size and not (rows.min() >= 0 and rows.max() < n_images):
-        odd = rows[(rows < 0) | (rows >= n_images)][0]
-        raise ValueError(f"rows must lie in 0..{n_images - 1}, the positions of the images; got {odd}.")
-    return rows.astype(np.intp)
-
-
-def _report(errors, n_images, consequence="their rows are NaN"):
-    if errors:
-        listed = "".join(f"\n  {error}" for error in errors[:_LISTED])
-        more = f"\n  and {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
-        message = f"{len(errors)} of {n_images} images cannot be used; {consequence}:{listed}{more}"
-        warnings.warn(message, ImageWarning, stacklevel=3)
-
-
-def _check_int(name, value, least, optional=False):
-    if optional and value is None:
-        return
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        what = "a positive int" if least else "a non-negative int"
-        raise ValueError(f"{name} must be {what}{' or None' if optional else ''}; got {value!r}.")

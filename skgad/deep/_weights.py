@@ -5,16 +5,17 @@ import importlib.util
 import os
 import re
 from collections.abc import Mapping
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-import timm
 import torch
 from safetensors.torch import load, load_file, save
 
 from ..exceptions import WeightsError
-from ._architectures import create_model
+from ._digests import digest_tensors
+from ._recent import Recent
+from ._timm import create_model, find_classifier, find_downloaded
+from ._torch import seed_weights, undisturbed
 
 # How a pickle stands for a state dict that it does not hold.
 _REFERENCE = "sha256:"
@@ -57,8 +58,13 @@ def identify(weights):
 
 
 def refer(state):
-    """Return the text that stands for a state dict where it is not kept."""
-    return _REFERENCE + _hash_state(state)
+    """Return the text that stands for a state dict where it is not kept.
+
+    Every byte is hashed at each call, 0.1 s for 50 MB: torch does not see all that is written to a tensor.
+    """
+    sha256 = _hash_state(state)
+    _states.put(sha256, state)
+    return _REFERENCE + sha256
 
 
 def is_reference(weights):
@@ -83,22 +89,16 @@ def load_model(name, weights):
         If no weights can be had, or they do not fit the network.
     """
     check_weights(weights)
-    with _undisturbed():
+    with undisturbed():
         return _load_model(name, weights)
 
 
 def _load_model(name, weights):
     if weights is None:
-        torch.default_generator.manual_seed(0)
+        seed_weights()
         return create_model(name).eval()
     if is_reference(weights):
-        kept = _states.get(weights.removeprefix(_REFERENCE))
-        if kept is not None:
-            return _load_model(name, {key: tensor for key, (tensor, _) in kept.items()})
-        raise WeightsError(
-            f"The weights of {name} were given as a state dict, which a pickle does not hold. Give it again, "
-            "set_params(weights=state_dict), or store it with store_weights=True."
-        )
+        return _load_model(name, _find_state(name, weights.removeprefix(_REFERENCE)))
     if weights != "auto":
         model, (state, origin) = create_model(name), _read(weights)
         _load(model, state, origin, name)
@@ -120,20 +120,14 @@ def pack(model):
     return save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()})
 
 
-def describe_origin(name, weights):
-    """Return where weights come from, as a text that changes with them; None where that cannot be told."""
-    identity = identify(weights)
-    if identity is None:
-        return f"{name} random {timm.__version__} {torch.__version__}"
-    if identity != "auto":
-        return f"{name} {identity}"
-    path = _find_packaged(name) or _find_downloaded(name)
-    return path and f"{name} {identify(path)}"
+def find_file(name):
+    """Return the file that "auto" means, of an installed package or downloaded before; None where there is none."""
+    return _find_packaged(name) or find_downloaded(name)
 
 
 def fingerprint(model):
     """Return the sha256 of a network's weights: names, types, shapes, bytes; not of a timm classifier."""
-    classifier = _find_classifier(model)
+    classifier = find_classifier(model)
     state = _drop_counters(model.state_dict())
     return digest_tensors({key: tensor for key, tensor in state.items() if not key.startswith(classifier)})
 
@@ -144,32 +138,6 @@ def _find_packaged(name):
     if spec is None or spec.origin is None:
         return None
     return next(Path(spec.origin).parent.glob("models/*.pth"), None)
-
-
-def _find_downloaded(name):
-    """Return the file that timm has downloaded from the hub before, None where there is none."""
-    from huggingface_hub import try_to_load_from_cache
-
-    config = timm.models.get_pretrained_cfg(name)
-    if config is None or not config.hf_hub_id:
-        return None
-    for filename in ("model.safetensors", "pytorch_model.bin"):
-        path = try_to_load_from_cache(config.hf_hub_id, filename)
-        if isinstance(path, str):
-            return Path(path).resolve()  # the blob, not the link of the current revision
-    return None
-
-
-@contextmanager
-def _undisturbed():
-    """Make networks in float32 on the CPU, whatever the caller's defaults, and draw nothing from his generator."""
-    before = torch.get_default_dtype()
-    try:
-        torch.set_default_dtype(torch.float32)
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _download(name):
@@ -220,13 +188,13 @@ def _load(model, state, origin, name):
     """Fill a network; its classifier, which no level needs, only if it is there and fits."""
     own = model.state_dict()
     needed = _drop_counters(own)
-    classifier = {key for key in needed if key.startswith(_find_classifier(model))}
+    classifier = {key for key in needed if key.startswith(find_classifier(model))}
     missing = [key for key in needed if key not in state and key not in classifier]
     if missing:
         raise WeightsError(
             f"{origin} does not fit {name}: {len(missing)} tensors are missing, {missing[0]!r} among them."
         )
-    foreign = [key for key in _drop_counters(state) if key not in own and not key.startswith(_find_classifier(model))]
+    foreign = [key for key in _drop_counters(state) if key not in own and not key.startswith(find_classifier(model))]
     if foreign:
         raise WeightsError(f"{origin} does not fit {name}, which has no {foreign[0]!r} ({len(foreign)} such tensors).")
     fitting = {key: value for key, value in state.items() if key not in classifier or value.shape == own[key].shape}
@@ -241,43 +209,24 @@ def _drop_counters(state):
     return {key: tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked")}
 
 
-def _find_classifier(model):
-    """Return what the names of the classifier's tensors begin with; a fine-tuned file may have another one, or none."""
-    config = getattr(model, "pretrained_cfg", None) or {}
-    names = config.get("classifier") or ()
-    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+_states = Recent(4)  # the state dicts that were used last, by sha256: an unpickled reference finds its own again
 
 
-_KEPT = 4
-_states: dict = {}  # the state dicts that were used last, by sha256: an unpickled reference finds its own again
+def _find_state(name, sha256):
+    """Return the state dict that a reference stands for, while this process has it and nobody has written to it."""
+    state = _states.get(sha256)
+    if state is None or _hash_state(state) != sha256:
+        raise WeightsError(
+            f"The weights of {name} were given as a state dict, which a pickle does not hold. Give it again, "
+            "set_params(weights=state_dict), or store it with store_weights=True."
+        )
+    return state
 
 
 def _hash_state(state):
-    """Return the sha256 of a state dict: computed anew when a tensor is another one, or torch saw it written to."""
-    parts = {key: (tensor, None if tensor.is_inference() else tensor._version) for key, tensor in state.items()}
-    for sha256, known in _states.items():
-        if known.keys() == parts.keys() and all(
-            tensor is known[key][0] and version is not None and version == known[key][1]
-            for key, (tensor, version) in parts.items()
-        ):
-            return sha256
-    sha256 = digest_tensors(_drop_counters(state))
-    _states.pop(sha256, None)
-    _states[sha256] = parts
-    while len(_states) > _KEPT:
-        del _states[next(iter(_states))]
-    return sha256
+    return digest_tensors(_drop_counters(state))
 
 
 @lru_cache(maxsize=1)  # Python keeps the hash of bytes, so that a look-up is cheap
 def _hash_bytes(stored):
     return hashlib.sha256(stored).hexdigest()
-
-
-def digest_tensors(tensors, *texts):
-    """Return the sha256 of named tensors, their types, shapes and bytes, and of some texts."""
-    digest = hashlib.sha256("".join(texts).encode())
-    for key, tensor in tensors.items():
-        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

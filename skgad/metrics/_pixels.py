@@ -14,7 +14,7 @@ from ._regions import read_pixels
 from ._tally import MAX_CELLS, PixelTally
 
 
-def pixel_scores(masks, maps, *, max_fpr=0.3):
+def pixel_scores(masks, maps, *, y=None, max_fpr=0.3):
     """Return pixel ROC AUC, pixel average precision and PRO AUC from one pass over the images, with error bounds.
 
     Parameters
@@ -23,7 +23,11 @@ def pixel_scores(masks, maps, *, max_fpr=0.3):
         Where each image is anomalous: booleans, 0 and 1, or 0 and 255. None, or no anomalous pixel, is a normal image.
     maps : iterable of array-like of shape (height, width)
         The distance of each pixel, of the mask's size: higher is more anomalous. For maps of scores, give ``-map``.
+        Values are compared as float64.
         Sizes may differ from image to image. Masks and maps may both be generators: one image is held at a time.
+    y : array-like of shape (n_images,), default=None
+        Labels of the images, +1 (normal) or -1 (anomalous), where they are known. The masks must agree with them, so
+        that an anomalous image whose mask is missing does not count as a normal one.
     max_fpr : float in (0, 1], default=0.3
         The false-positive rate up to which the PRO curve is integrated.
 
@@ -38,10 +42,10 @@ def pixel_scores(masks, maps, *, max_fpr=0.3):
     Raises
     ------
     ValueError
-        If a mask or a map cannot be used (the message names its position), if there are not as many of one as of the
-        other, or if all pixels are normal, or all anomalous.
+        If a mask or a map cannot be used, or a mask does not agree with its label (the message names its position), if
+        there are not as many of one as of the other, or if all pixels are normal, or all anomalous.
     TypeError
-        If `masks` or `maps` cannot be iterated over.
+        If `masks` or `maps` cannot be iterated over, or has no order.
 
     See Also
     --------
@@ -64,7 +68,7 @@ def pixel_scores(masks, maps, *, max_fpr=0.3):
     (0.95, 0.0)
     """
     _check_max_fpr(max_fpr)
-    ranking = _rank(masks, maps)
+    ranking = _rank(masks, maps, y)
     scores = Bunch(n_normal_pixels=int(ranking.normal[-1]), n_anomalous_pixels=int(ranking.anomalous[-1]))
     for name, (value, error) in {
         "roc_auc": _roc_auc(ranking),
@@ -75,12 +79,12 @@ def pixel_scores(masks, maps, *, max_fpr=0.3):
     return scores
 
 
-def pixel_roc_auc_score(masks, maps):
+def pixel_roc_auc_score(masks, maps, *, y=None):
     """Return the area under the pixels' ROC curve: how often an anomalous pixel's distance exceeds a normal one's.
 
     Parameters
     ----------
-    masks, maps : as of `pixel_scores`
+    masks, maps, y : as of `pixel_scores`
 
     Returns
     -------
@@ -105,15 +109,15 @@ def pixel_roc_auc_score(masks, maps):
     >>> pixel_roc_auc_score([mask], [np.array([[0.1, 0.2, 0.9], [0.3, 0.4, 0.35]])])
     0.875
     """
-    return _roc_auc(_rank(masks, maps))[0]
+    return _roc_auc(_rank(masks, maps, y))[0]
 
 
-def pixel_average_precision_score(masks, maps):
+def pixel_average_precision_score(masks, maps, *, y=None):
     """Return the pixels' average precision: precision, averaged over the anomalous pixels as they are found.
 
     Parameters
     ----------
-    masks, maps : as of `pixel_scores`
+    masks, maps, y : as of `pixel_scores`
 
     Returns
     -------
@@ -137,16 +141,16 @@ def pixel_average_precision_score(masks, maps):
     >>> round(pixel_average_precision_score([mask], [np.array([[0.1, 0.2, 0.9], [0.3, 0.4, 0.35]])]), 4)
     0.8333
     """
-    ranking = _rank(masks, maps)
+    ranking = _rank(masks, maps, y)
     return average_precision(ranking.normal, ranking.anomalous)[0]
 
 
-def pro_auc_score(masks, maps, *, max_fpr=0.3):
+def pro_auc_score(masks, maps, *, y=None, max_fpr=0.3):
     """Return the area under the PRO curve up to a false-positive rate, divided by that rate.
 
     Parameters
     ----------
-    masks, maps : as of `pixel_scores`
+    masks, maps, y : as of `pixel_scores`
     max_fpr : float in (0, 1], default=0.3
         Where to stop; 0.3 in the papers. The curve is cut there on the straight line between its points.
 
@@ -180,10 +184,10 @@ def pro_auc_score(masks, maps, *, max_fpr=0.3):
     0.5833
     """
     _check_max_fpr(max_fpr)
-    return _pro_auc(_rank(masks, maps), max_fpr)[0]
+    return _pro_auc(_rank(masks, maps, y), max_fpr)[0]
 
 
-def pro_curve(masks, maps):
+def pro_curve(masks, maps, *, y=None):
     """Return the per-region overlap at each false-positive rate.
 
     A *region* is a connected component of a mask, over the eight neighbours of a pixel. Its overlap is the share of its
@@ -193,7 +197,7 @@ def pro_curve(masks, maps):
 
     Parameters
     ----------
-    masks, maps : as of `pixel_scores`
+    masks, maps, y : as of `pixel_scores`
 
     Returns
     -------
@@ -239,7 +243,7 @@ def pro_curve(masks, maps):
     >>> fpr.tolist(), pro.tolist(), thresholds.tolist()
     ([0.0, 0.0, 0.25, 0.25, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0], [inf, 0.9, 0.4, 0.35, 0.1])
     """
-    ranking = _rank(masks, maps)
+    ranking = _rank(masks, maps, y)
     level, upright = np.diff(ranking.overlap) == 0, np.diff(ranking.normal) == 0
     inside = (level[1:] & level[:-1]) | (upright[1:] & upright[:-1])
     keep = np.concatenate([[True], ~inside, [True]])
@@ -254,11 +258,11 @@ def _pro_auc(ranking, max_fpr):
     return area_up_to(ranking.normal / ranking.normal[-1], ranking.overlap, max_fpr)
 
 
-def _rank(masks, maps, max_cells=MAX_CELLS):
+def _rank(masks, maps, y=None, max_cells=MAX_CELLS):
     """Return the ranking of all pixels of all images."""
     tally = PixelTally(max_cells)
     n_normal = n_anomalous = 0
-    for normal, anomalous, shares in read_pixels(masks, maps):
+    for normal, anomalous, shares in read_pixels(masks, maps, y):
         tally.add(normal, anomalous, shares)
         n_normal, n_anomalous = n_normal + len(normal), n_anomalous + len(anomalous)
     if not n_anomalous:
@@ -275,5 +279,6 @@ def _rank(masks, maps, max_cells=MAX_CELLS):
 
 
 def _check_max_fpr(max_fpr):
-    if not isinstance(max_fpr, (int, float, np.floating)) or isinstance(max_fpr, bool) or not 0 < max_fpr <= 1:
+    is_number = isinstance(max_fpr, (int, float, np.integer, np.floating)) and not isinstance(max_fpr, bool)
+    if not is_number or not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr must be a share in (0, 1]; got {max_fpr!r}.")

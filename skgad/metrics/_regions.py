@@ -1,10 +1,11 @@
-"""Masks and maps, taken one image at a time: checked, and split into normal and anomalous pixels.
+"""The pixels of one image after the other, split by its mask: normal ones, and the regions of the anomalous ones.
 
-Only one image is held at a time, so that either side may be a generator. Every refusal names the image's position.
+Only one image is held at a time, so that masks and maps may be generators. Every refusal names the image's position.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from itertools import zip_longest
+from numbers import Real
 from os import PathLike
 
 import numpy as np
@@ -14,13 +15,15 @@ _ABSENT = object()
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=int)
 
 
-def read_pixels(masks, maps):
+def read_pixels(masks, maps, y=None):
     """Yield each image's normal values, its anomalous values, and the share that each of these has in its region.
 
     Parameters
     ----------
     masks : iterable of array-like of shape (height, width), or None for a normal image
     maps : iterable of array-like of shape (height, width)
+    y : array-like of shape (n_images,), default=None
+        Labels that the masks must agree with, +1 normal and -1 anomalous.
 
     Yields
     ------
@@ -32,18 +35,67 @@ def read_pixels(masks, maps):
     Raises
     ------
     ValueError
-        If a mask or a map cannot be used, or there are not as many of one as of the other.
+        If a mask or a map cannot be used, a mask does not agree with its label, or there are not as many of one as of
+        the other.
     TypeError
-        If `masks` or `maps` cannot be iterated over.
+        If `masks` or `maps` cannot be iterated over, or has no order.
     """
     for name, images in (("masks", masks), ("maps", maps)):
-        if isinstance(images, (str, bytes)) or not isinstance(images, Iterable):
+        if isinstance(images, (str, bytes, Mapping, Set)) or not isinstance(images, Iterable):
             raise TypeError(f"{name} must be a sequence or an iterable of images; got {type(images).__name__}.")
-    for position, (mask, image) in enumerate(zip_longest(masks, maps, fillvalue=_ABSENT)):
-        if mask is _ABSENT or image is _ABSENT:
-            short, long = ("masks", "maps") if mask is _ABSENT else ("maps", "masks")
-            raise ValueError(f"{short} ends after {position} images, but {long} goes on; give one of each an image.")
-        yield _split(_check_map(image, position), mask, position)
+    sources = {"masks": masks, "maps": maps} | ({} if y is None else {"y": _check_labels(y)})
+    for position, items in enumerate(zip_longest(*sources.values(), fillvalue=_ABSENT)):
+        ended = [name for name, item in zip(sources, items, strict=True) if item is _ABSENT]
+        if ended:
+            longer = next(name for name in sources if name not in ended)
+            raise ValueError(
+                f"{ended[0]} ends after {position} images, but {longer} goes on; give one of each an image."
+            )
+        mask, image, *label = items
+        pixels = _split(_check_map(image, position), mask, position)
+        if label:
+            _check_agreement(label[0], mask, len(pixels[1]), position)
+        yield pixels
+
+
+def _check_labels(y):
+    labels = _to_array("y", y)
+    if labels.ndim != 1 or labels.dtype.kind == "b":
+        raise ValueError("y must hold a label for each image, +1 (normal) or -1 (anomalous), as skgad.as_labels gives.")
+    for position, label in enumerate(labels.tolist()):
+        if not isinstance(label, Real) or isinstance(label, bool) or label not in (1, -1):
+            raise ValueError(
+                f"y[{position}] is {label!r}; labels are +1 (normal) or -1 (anomalous). skgad.as_labels makes such "
+                "labels; an image without one is left out of masks, maps and y."
+            )
+    return labels
+
+
+def _check_agreement(label, mask, n_anomalous, position):
+    if (label == -1) == (n_anomalous > 0):
+        return
+    if label == 1:
+        raise ValueError(
+            f"masks[{position}] marks {n_anomalous} anomalous pixels, but y[{position}] is +1, normal. Are masks and y "
+            "in the same order?"
+        )
+    what = "is None" if mask is None else "marks no pixel"
+    raise ValueError(
+        f"masks[{position}] {what}, but y[{position}] is -1: all pixels of an anomalous image would count as normal. "
+        "Give its mask, or leave the image out of masks, maps and y."
+    )
+
+
+def _to_array(name, values):
+    """Return what one name of the arguments stands for as an array, or raise ValueError with that name."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(
+            f"{name} is a masked array, and what it hides would count. Fill it, .filled(0), or leave the image out."
+        )
+    try:
+        return np.asarray(values)
+    except (RuntimeError, TypeError, ValueError) as error:  # rows of several lengths, tensors on another device
+        raise ValueError(f"{name} cannot be made an array: {str(error).rstrip('.')}.") from error
 
 
 def _split(values, mask, position):
@@ -56,7 +108,7 @@ def _split(values, mask, position):
 
 
 def _check_map(image, position):
-    values = np.asarray(image)
+    values = _to_array(f"maps[{position}]", image)
     if values.ndim != 2 or not values.size or values.dtype.kind not in "biuf":
         raise ValueError(
             f"maps[{position}] must be an array of real numbers of shape (height, width); got shape {values.shape} of "
@@ -77,7 +129,7 @@ def _check_mask(mask, shape, position):
         raise ValueError(
             f"masks[{position}] is a path, {mask!r}; give what it holds: np.asarray(PIL.Image.open(path).convert('L'))."
         )
-    mask = np.asarray(mask)
+    mask = _to_array(f"masks[{position}]", mask)
     if mask.shape != shape:
         raise ValueError(
             f"masks[{position}] has shape {mask.shape}, but maps[{position}] has {shape}; wanted is (height, width). "

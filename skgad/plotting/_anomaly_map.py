@@ -8,11 +8,13 @@ from numbers import Real
 
 import numpy as np
 
+from .._images._geometry import whole_box
 from ._axes import load_pyplot, make_axes
-from ._pictures import check_map, read_image, read_mask
+from ._pictures import check_box, check_map, read_image, read_mask
 
 _FOUND = "white"
 _TRUTH = "#56B4E9"  # sky blue, of Okabe and Ito's colours
+_FRAME = {"color": "grey", "linestyle": "dotted", "linewidth": 1.5}
 _KINDS = ("overlay", "panels")
 
 
@@ -20,19 +22,22 @@ class AnomalyMapDisplay:
     """An image and its anomaly map, with a contour at the threshold, and the outline of the ground truth.
 
     `from_estimator` and `from_predictions` make one and draw it. The parameters are kept as attributes, `image` as
-    uint8 RGB of shape (height, width, 3) and `mask` as booleans.
+    uint8 RGB of shape (height, width, 3), `mask` as booleans and `box` as four floats.
 
     Parameters
     ----------
     image : path, PIL image, tensor or array of shape (height, width) or (height, width, n_channels)
         One image.
     anomaly_map : array-like of shape (map_height, map_width)
-        Distances, higher is more anomalous, as ``score_maps`` gives them. It covers the whole image, whatever the sizes
-        and the aspect ratios of both.
+        Distances, higher is more anomalous, as ``score_maps`` gives them. It covers `box`, whatever the sizes and the
+        aspect ratios of both.
     threshold : float, default=None
         The distance beyond which a pixel is called anomalous: an estimator's ``pixel_threshold_``.
     mask : path or array-like of shape (mask_height, mask_width), default=None
         Where the image is anomalous: booleans, 0 and 1, or 0 and 255. It covers the whole image, of any size.
+    box : (left, top, right, bottom), default=None
+        What the map covers, in the image's own pixels: ``find_box`` of the detector. None for the whole image: right
+        for every map but that of an extractor with ``resize="timm"``, which may cut the border away.
 
     Attributes
     ----------
@@ -42,6 +47,8 @@ class AnomalyMapDisplay:
         Where the map crosses the threshold, in each axes that shows it. Empty if it does so nowhere.
     outlines_ : list of ContourSet
         The outline of the mask, in each axes that shows it. Empty without anomalous pixels.
+    frames_ : list of Rectangle
+        The border of the map, in each axes that shows something of it. Empty if it covers the whole image.
     colorbar_ : Colorbar or None
     legend_ : Legend or None
     ax_ : Axes, or ndarray of Axes for ``kind="panels"``
@@ -52,7 +59,8 @@ class AnomalyMapDisplay:
     ImageError
         If `image` is not a single image, or cannot be read.
     ValueError
-        If `anomaly_map` is no map of distances, `threshold` is not a positive number, or `mask` is no mask.
+        If `anomaly_map` is no map of distances, `threshold` is not a positive number, `mask` is no mask, or `box` no
+        box; if one of them is a masked array.
 
     See Also
     --------
@@ -77,11 +85,12 @@ class AnomalyMapDisplay:
     (0.0, 6.0)
     """
 
-    def __init__(self, image, anomaly_map, *, threshold=None, mask=None):
+    def __init__(self, image, anomaly_map, *, threshold=None, mask=None, box=None):
         self.image = read_image(image)
         self.anomaly_map = check_map(anomaly_map)
         self.threshold = _check_positive("threshold", threshold)
         self.mask = None if mask is None else read_mask(mask)
+        self.box = check_box(box, *self.image.shape[:2])
 
     @classmethod
     def from_estimator(
@@ -97,7 +106,7 @@ class AnomalyMapDisplay:
         colorbar=True,
         ax=None,
     ):
-        """Make the map of one image by a fitted detector, and draw it.
+        """Make the map of one image by a fitted detector, and draw it where the network has seen it.
 
         Parameters
         ----------
@@ -135,7 +144,8 @@ class AnomalyMapDisplay:
             )
         pixels = read_image(image)  # a bad image is refused before the network runs
         threshold = _find_threshold(estimator) if threshold is None else threshold
-        display = cls(pixels, estimator.score_maps([image])[0], threshold=threshold, mask=mask)
+        box = _find_box(estimator, *pixels.shape[:2])
+        display = cls(pixels, estimator.score_maps([image])[0], threshold=threshold, mask=mask, box=box)
         return display.plot(ax, kind=kind, vmax=vmax, alpha=alpha, colorbar=colorbar)
 
     @classmethod
@@ -146,6 +156,7 @@ class AnomalyMapDisplay:
         *,
         mask=None,
         threshold=None,
+        box=None,
         kind="overlay",
         vmax=None,
         alpha=0.7,
@@ -156,7 +167,7 @@ class AnomalyMapDisplay:
 
         Parameters
         ----------
-        image, anomaly_map, mask, threshold
+        image, anomaly_map, mask, threshold, box
             As of the class.
         kind, vmax, alpha, colorbar, ax
             As of `plot`.
@@ -170,13 +181,12 @@ class AnomalyMapDisplay:
         ImageError
             If `image` is not a single image, or cannot be read.
         ValueError
-            If `anomaly_map` is no map of distances, `threshold` is not a positive number, `mask` is no mask, or there
-            is neither `threshold` nor `vmax`.
+            As the class does, and if there is neither `threshold` nor `vmax`.
         DependencyError
             If matplotlib is not installed.
         """
         load_pyplot(f"{cls.__name__}.from_predictions")
-        display = cls(image, anomaly_map, threshold=threshold, mask=mask)
+        display = cls(image, anomaly_map, threshold=threshold, mask=mask, box=box)
         return display.plot(ax, kind=kind, vmax=vmax, alpha=alpha, colorbar=colorbar)
 
     def plot(self, ax=None, *, kind="overlay", vmax=None, alpha=0.7, colorbar=True):
@@ -223,11 +233,11 @@ class AnomalyMapDisplay:
             panel.set_axis_off()
             if title:  # an overlay leaves the title to the caller
                 panel.set_title(title)
-        self.contours_, self.outlines_ = [], []
-        for panel in panels[1:] if kind == "panels" else panels:
-            self._draw_lines(panel)
         opaque = kind == "panels"
         self.map_ = self._draw_map(panels[-1], vmax, _colours() if opaque else _colours(0.3, fade_to=alpha))
+        self.contours_, self.outlines_, self.frames_ = [], [], []
+        for panel in panels[1:] if kind == "panels" else panels:
+            self._draw_lines(panel)
         self.colorbar_ = self._draw_colorbar(panels[-1]) if colorbar else None
         self.legend_ = self._draw_legend(panels[len(panels) // 2])
         return self
@@ -249,33 +259,47 @@ class AnomalyMapDisplay:
         return 2 * self.threshold if vmax is None else vmax
 
     def _draw_map(self, ax, vmax, colours):
-        height, width = self.image.shape[:2]
-        return ax.imshow(
+        left, top, right, bottom = np.subtract(self.box, 0.5)  # matplotlib's pixels have their centres at integers
+        drawn = ax.imshow(
             self.anomaly_map,
             cmap=colours,
             vmin=0,
             vmax=vmax,
-            extent=(-0.5, width - 0.5, height - 0.5, -0.5),  # the whole image, whose pixels stand at integers
+            extent=(left, right, bottom, top),
             interpolation="bilinear",
             interpolation_stage="data",
         )
+        height, width = self.image.shape[:2]
+        ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))  # all of the image, not of the map
+        return drawn
 
     def _draw_lines(self, ax):
-        """Draw the contour at the threshold, and the outline of the mask."""
+        """Draw the contour at the threshold, the outline of the mask, and the border of the map."""
+        whole = whole_box(*self.image.shape[:2])
         if self.threshold is not None and self.anomaly_map.min() < self.threshold <= self.anomaly_map.max():
-            self.contours_.append(self._draw_contour(ax, self.anomaly_map, self.threshold, _FOUND, "solid"))
+            self.contours_.append(self._draw_contour(ax, self.anomaly_map, self.box, self.threshold, _FOUND, "solid"))
         if self.mask is not None and self.mask.any() and not self.mask.all():
-            self.outlines_.append(self._draw_contour(ax, self.mask, 0.5, _TRUTH, "dashed"))
+            self.outlines_.append(self._draw_contour(ax, self.mask, whole, 0.5, _TRUTH, "dashed"))
+        if self.box != whole:
+            self.frames_.append(self._draw_frame(ax))
 
-    def _draw_contour(self, ax, values, level, color, linestyle):
-        """Draw where values that cover the whole image cross a level, with a dark rim to be seen on any image."""
+    def _draw_contour(self, ax, values, box, level, color, linestyle):
+        """Draw where values that cover a box cross a level, with a dark rim to be seen on any image."""
         from matplotlib.patheffects import withStroke
 
-        y, x = (_centres(n, size) for n, size in zip(values.shape, self.image.shape[:2], strict=True))
+        left, top, right, bottom = box
+        y, x = _centres(values.shape[0], top, bottom), _centres(values.shape[1], left, right)
         values = np.pad(values.astype(float), 1, mode="edge")
         contour = ax.contour(x, y, values, [level], colors=color, linestyles=linestyle, linewidths=1.5)
         contour.set_path_effects([withStroke(linewidth=3, foreground="black")])
         return contour
+
+    def _draw_frame(self, ax):
+        from matplotlib.patches import Rectangle
+
+        left, top, right, bottom = self.box
+        frame = Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, **_FRAME)
+        return ax.add_patch(frame)
 
     def _draw_colorbar(self, ax):
         """Draw the scale beside the image, as high as it; colours that fade as they look over grey."""
@@ -301,6 +325,8 @@ class AnomalyMapDisplay:
             lines.append(Line2D([], [], color=_FOUND, path_effects=rim, label=f"threshold {self.threshold:.3g}"))
         if self.outlines_:
             lines.append(Line2D([], [], color=_TRUTH, path_effects=rim, linestyle="dashed", label="ground truth"))
+        if self.frames_:
+            lines.append(Line2D([], [], **_FRAME, label="border of the map"))
         if not lines:
             return None
         height, width = self.image.shape[:2]
@@ -312,6 +338,13 @@ def _find_threshold(estimator):
     """Return ``pixel_threshold_`` of an estimator, or of the one in it, or None."""
     inner = getattr(estimator, "estimator_", None)
     return getattr(estimator, "pixel_threshold_", getattr(inner, "pixel_threshold_", None))
+
+
+def _find_box(estimator, height, width):
+    """Return what the maps of an estimator, or of the one in it, cover of such an image; None where neither says."""
+    inner = getattr(estimator, "estimator_", None)
+    detector = estimator if hasattr(estimator, "find_box") else inner
+    return detector.find_box(height, width) if hasattr(detector, "find_box") else None
 
 
 def _check_positive(name, value):
@@ -330,9 +363,9 @@ def _check_axes(ax, n_panels):
     return axes
 
 
-def _centres(n, size):
-    """Return where n pixels that cover `size` pixels of the image have their centres, and the image its two edges."""
-    return np.concatenate([[-0.5], (np.arange(n) + 0.5) * size / n - 0.5, [size - 0.5]])
+def _centres(n, first, last):
+    """Return where n pixels that cover the image from `first` to `last` have their centres, and these two edges."""
+    return np.concatenate([[first], first + (np.arange(n) + 0.5) * (last - first) / n, [last]]) - 0.5
 
 
 def _colours(first=0.0, fade_to=None):

@@ -9,6 +9,7 @@ from scipy.stats import betabinom
 
 from .._conventions._labels import check_labels
 from ._axes import NORMAL, REFERENCE, load_pyplot, make_axes, place_legend
+from ._numbers import refuse_masked
 from ._steps import reach_last_step
 
 _MOST_TARGETS = 200
@@ -216,6 +217,7 @@ def _keep_normal(p_values, y):
 
 
 def _check_p_values(p_values):
+    refuse_masked("p_values", p_values)
     p_values = np.asarray(p_values, dtype=np.float64)
     if p_values.ndim != 1 or not p_values.size:
         raise ValueError(f"p_values must have shape (n_heldout,), with one image at least; got shape {p_values.shape}.")

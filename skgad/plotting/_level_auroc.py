@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._conventions._labels import check_labels
 from .._conventions._levels import group_columns, level_number
 from ._axes import NORMAL, REFERENCE, load_pyplot, make_axes, place_legend
+from ._numbers import refuse_masked
 from ._steps import reach_last_step
 
 
@@ -67,6 +68,8 @@ class LevelAUROCDisplay:
     """
 
     def __init__(self, names, aurocs, *, intervals=None):
+        refuse_masked("aurocs", aurocs)
+        refuse_masked("intervals", intervals)
         self.names = list(names)
         self.aurocs = np.asarray(aurocs)
         self.intervals = None if intervals is None else np.asarray(intervals)
@@ -204,6 +207,7 @@ def _check_both(y):
 
 def _check_distances(distances, n_samples):
     """Return the name of each column, and the distances as float64."""
+    refuse_masked("distances", distances)
     values = np.asarray(distances, dtype=np.float64)
     if values.ndim != 2 or len(values) != n_samples:
         raise ValueError(f"distances must have shape (n_samples, n_levels) with {n_samples} rows; got {values.shape}.")

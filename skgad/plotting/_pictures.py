@@ -2,8 +2,12 @@
 
 import numpy as np
 
-from .._images._decoding import decode, fetch, is_path
+from .._images._decoding import decode
+from .._images._files import is_path
+from .._images._geometry import whole_box
+from .._images._sequence import fetch
 from ..exceptions import ImageError
+from ._numbers import refuse_masked
 
 
 def read_image(image):
@@ -15,6 +19,7 @@ def read_image(image):
 
 def check_map(anomaly_map):
     """Return a map of distances as an array, or raise ValueError."""
+    refuse_masked("anomaly_map", anomaly_map)
     values = np.asarray(anomaly_map)
     if values.ndim != 2 or not values.size or values.dtype.kind not in "iuf":
         raise ValueError(
@@ -31,6 +36,23 @@ def check_map(anomaly_map):
     return values
 
 
+def check_box(box, height, width):
+    """Return a box in an image of this size, the whole image for None, as floats; raise ValueError if it is none."""
+    if box is None:
+        return whole_box(height, width)
+    refuse_masked("box", box)
+    values = np.asarray(box)
+    if values.shape != (4,) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise ValueError(f"box must be four numbers, (left, top, right, bottom), in pixels of the image; got {box!r}.")
+    left, top, right, bottom = map(float, values)
+    if not (left < min(right, width) and top < min(bottom, height) and right > 0 and bottom > 0):
+        raise ValueError(
+            f"box must be (left, top, right, bottom) with left < right and top < bottom, and meet the image of "
+            f"{width} x {height} pixels; got {box!r}."
+        )
+    return left, top, right, bottom
+
+
 def read_mask(mask):
     """Return where a mask, or the file of one, is anomalous; raise ImageError or ValueError if it is none."""
     if is_path(mask):
@@ -38,6 +60,7 @@ def read_mask(mask):
             mask = decode(mask, 0).max(axis=-1)
         except ImageError as error:
             raise ImageError(f"mask: {error}") from error
+    refuse_masked("mask", mask)
     mask = np.asarray(mask)
     if mask.ndim != 2 or not mask.size or mask.dtype.kind not in "biuf":
         raise ValueError(f"mask must have shape (mask_height, mask_width); got shape {mask.shape} of {mask.dtype}.")

@@ -4,6 +4,7 @@ import numpy as np
 
 from .._conventions._labels import check_labels
 from ._axes import ANOMALOUS, NORMAL, load_pyplot, make_axes, place_legend
+from ._numbers import refuse_masked
 from ._steps import last_step
 
 
@@ -187,6 +188,7 @@ class ScoreHistogramDisplay:
 
 
 def _check_scores(scores):
+    refuse_masked("scores", scores)
     scores = np.asarray(scores)
     if scores.ndim != 1 or not scores.size or scores.dtype.kind not in "iuf":
         raise ValueError(f"scores must be numbers of shape (n_samples,); got shape {scores.shape} of {scores.dtype}.")

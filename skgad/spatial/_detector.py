@@ -1,6 +1,7 @@
-"""What detectors in space share: one pass over images to learn, maps and scores, out of fold in two passes."""
+"""What detectors in space share: fits in one pass over images, scores and maps, out of fold in two passes."""
 
 import copy
+import functools
 from contextlib import closing
 from numbers import Integral, Real
 from typing import Any
@@ -16,11 +17,9 @@ from .._conventions._columns import all_or_nothing
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
 from .._conventions._parameters import read_fpr
-from .._images._decoding import check_images
 from ..deep import DeepFeatureTransformer
-from ..deep._threads import find_pools
 from ._maps import AGGREGATES, LargestPixels, aggregate, upsample
-from ._sums import PIVOT_IMAGES
+from ._passes import add_all, count_images, iter_maps, learn
 
 _MANY_FOLDS = 32  # of so many, what each has learnt is not kept from the first pass but worked out in the second
 
@@ -28,18 +27,19 @@ _MANY_FOLDS = 32  # of so many, what each has learnt is not kept from the first 
 class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
     """An outlier detector on images that scores every location.
 
-    A subclass brings ``_update(X, rows)``, which learns; ``_begin(maps, n_copies)``, which returns an empty memory, or
-    None if there is no room for so many copies; ``_make_measure(memory)``, which returns a function from the maps of
-    all levels to a list of distance maps; and ``_keep(memory)``, which sets all that a fit sets. A memory has
-    ``add(maps, rows)``, ``empty()``, ``merge(other)`` and ``remove(other)``.
+    A subclass brings ``_begin(maps, n_copies)``, which returns an empty memory, or None if there is no room for so many
+    copies; ``_make_measure(memory)``, which returns a function from the maps of all levels to a list of distance maps;
+    and ``_find_measure()``, which returns that of the fit. It extends ``_keep(memory)``, which sets what a fit sets. A
+    memory has ``n_images``, ``add(maps, rows)``, ``empty()``, ``merge(other)`` and ``remove(other)``.
+
+    What comes after a fit reads parameters from ``_fitted_params``; `calibrate_pixels`, a fit of its own, reads its
+    ``pixel_fpr``.
     """
 
     # What the detector brings.
     _begin: Any
-    _update: Any
     _make_measure: Any
-    _keep: Any
-    _measure: Any
+    _find_measure: Any
     features: DeepFeatureTransformer | None
     aggregate: str
     top_share: float
@@ -70,7 +70,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         ImageError, BackboneError, WeightsError, DependencyError
             As `DeepFeatureTransformer`. The detector is what it was before.
         """
-        self._fit_features(X)
+        self._start_fit(X)
         self._update(X, normal_rows(y, count_images(X)))
         self._find_measure()  # raises if there is too little to measure by
         return self
@@ -90,7 +90,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         """
         measure = self._find_measure()
         scores = np.full(count_images(X), np.nan)
-        for rows, maps in _iter_maps(self.features_, X):
+        for rows, maps in iter_maps(self.features_, X):
             scores[rows] = self._score(measure(maps))
         return scores
 
@@ -108,16 +108,32 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         Returns
         -------
         ndarray of float32 of shape (n_samples, image_size, image_size)
-            In units of distance: higher is more anomalous. It covers the whole image, whatever its shape was (with
-            ``resize="timm"``, what that leaves of it). NaN for an image that cannot be used, where `features` has
-            ``on_bad_image="nan"``.
+            In units of distance: higher is more anomalous. It covers the whole image, whatever its shape was; with
+            ``resize="timm"``, the box of it that `find_box` gives. NaN for an image that cannot be used, where
+            `features` has ``on_bad_image="nan"``.
         """
         measure = self._find_measure()
         size = self.features_.image_size_
         result = np.full((count_images(X), size, size), np.nan, dtype=np.float32)
-        for rows, maps in _iter_maps(self.features_, X):
+        for rows, maps in iter_maps(self.features_, X):
             result[rows] = self._draw(measure(maps))
         return result
+
+    def find_box(self, height, width):
+        """Return the box of an image of this size that its anomaly map covers.
+
+        Parameters
+        ----------
+        height, width : int
+            Of the image in pixels, as it is seen: after EXIF orientation.
+
+        Returns
+        -------
+        left, top, right, bottom : float
+            In the image's own pixels: see `DeepFeatureTransformer.find_box`.
+        """
+        check_is_fitted(self)
+        return self.features_.find_box(height, width)
 
     def predict_masks(self, X):
         """Return which pixels are anomalous: those whose distance exceeds ``pixel_threshold_``.
@@ -129,6 +145,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         Returns
         -------
         ndarray of bool of shape (n_samples, image_size, image_size)
+            Each covers what its map does.
 
         Raises
         ------
@@ -176,32 +193,18 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         ValueError, ImageError, BackboneError, WeightsError, DependencyError
             As `fit`.
         """
-        self._fit_features(X)
+        self._start_fit(X)
         numbers, fold = np.unique(fold, return_inverse=True)
         n_memories = len(numbers) if len(numbers) <= _MANY_FOLDS else 1
-        memories = self._learn(self._read(X), len(fold), fold, n_memories)
-        whole = memories[0]
-        for memory in memories[1:]:
-            whole = whole.merge(memory)
+        memories = learn(self._read(X), self._begin, len(fold), fold, n_memories)
+        whole = functools.reduce(lambda one, other: one.merge(other), memories)
         self._keep(whole)
-        measure = self._find_measure()
-        out_of_fold, in_sample = np.full(len(fold), np.nan), np.full(len(fold), np.nan)
-        largest = LargestPixels(len(fold) * self.features_.image_size_**2, self.pixel_fpr)
+        scores, largest = np.full((2, len(fold)), np.nan), self._expect_pixels(len(fold))
         for number in range(len(numbers)):
-            with closing(self._read(X, np.flatnonzero(fold == number))) as batches:
-                if len(memories) > 1:
-                    left_out, parts = memories[number], batches
-                else:
-                    left_out, parts = whole.empty(), list(batches)
-                    for rows, maps in parts:
-                        left_out.add(maps, rows)
-                others = self._make_measure(whole.remove(left_out))
-                for rows, maps in parts:
-                    distances = others(maps)
-                    out_of_fold[rows], in_sample[rows] = self._score(distances), self._score(measure(maps))
-                    largest.add(self._draw(distances))
+            left_out = memories[number] if len(memories) > 1 else None
+            self._score_fold(X, np.flatnonzero(fold == number), whole, left_out, scores, largest)
         self.pixel_threshold_ = largest.threshold()
-        return out_of_fold, in_sample
+        return scores[0], scores[1]
 
     @all_or_nothing
     def calibrate_pixels(self, X, y=None):
@@ -224,73 +227,76 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
             As `fit`.
         """
         measure = self._find_measure()
+        _check_share("pixel_fpr", self.pixel_fpr)
         rows = normal_rows(y, count_images(X))
-        n_images = count_images(X) if rows is None else len(rows)
-        largest = LargestPixels(n_images * self.features_.image_size_**2, self.pixel_fpr)
+        largest = self._expect_pixels(count_images(X) if rows is None else len(rows))
         with closing(self._read(X, rows)) as batches:
             for _, maps in batches:
                 largest.add(self._draw(measure(maps)))
         self.pixel_threshold_ = largest.threshold()
         return self
 
-    def _fit_features(self, X):
-        """Check all parameters, and forget what was learnt."""
+    def _start_fit(self, X):
+        """Check all parameters, and set those that hold from now on, and the extractor."""
         self._check_parameters()
         features = self._make_default_features() if self.features is None else clone(self.features)
         if not hasattr(features, "iter_maps"):
             raise TypeError(f"features must be a DeepFeatureTransformer, whose maps are wanted; got {features!r}.")
-        for name in set(vars(self)) - set(self.get_params(deep=False)):
-            delattr(self, name)
         self.features_ = features.fit(X)
         self.levels_ = features.levels_
+        self._freeze()
+
+    def _freeze(self):
+        """Keep the parameters as they are: until the next fit, ``set_params`` changes nothing."""
+        self._fitted_params = {name: getattr(self, name) for name in self._get_param_names() if name != "features"}
 
     def _make_default_features(self):
         return DeepFeatureTransformer()
 
     def _read(self, X, rows=None):
         """Yield rows and maps of images; one that cannot be used is refused: none is to be missing without a word."""
-        return _iter_maps(copy.copy(self.features_).set_params(on_bad_image="raise"), X, rows)
+        return iter_maps(copy.copy(self.features_).set_params(on_bad_image="raise"), X, rows)
 
-    def _learn(self, batches, n_images, memory_of=None, n_memories=1):
-        """Return memories of images that come in batches of rows and maps.
+    def _update(self, X, rows):
+        """Learn images, and nothing else."""
+        n_images = count_images(X) if rows is None else len(rows)
+        with closing(self._read(X, rows)) as batches:
+            (memory,) = learn(batches, self._begin, n_images)
+        self._keep(memory)
 
-        Each has that of the images whose row in `memory_of` says so; if there is no room for so many, there is one.
+    def _keep(self, memory):
+        self.n_samples_seen_ = memory.n_images
+        if hasattr(self, "pixel_threshold_"):
+            del self.pixel_threshold_  # it was another detector's
+
+    def _expect_pixels(self, n_images):
+        return LargestPixels(n_images * self.features_.image_size_**2, read_fpr(self.pixel_fpr))
+
+    def _score_fold(self, X, rows, whole, left_out, scores, largest):
+        """Score some images by a detector that has not seen them, and by itself; take the former's maps in.
+
+        Without what was learnt of them, `left_out`, their maps are held and it is worked out.
         """
-        memories: list = []
-        waiting: list = []
-        for batch in batches:
-            waiting.append(batch)
-            if not memories:
-                if sum(len(rows) for rows, _ in waiting) < min(PIVOT_IMAGES, n_images):
-                    continue
-                memories = self._begin_memories([maps for _, maps in waiting], n_memories)
-            for rows, maps in waiting:
-                _share_out(memories, rows, maps, memory_of)
-            waiting = []
-        return memories
-
-    def _begin_memories(self, maps, n_memories):
-        first = [np.concatenate(level)[:PIVOT_IMAGES] for level in zip(*maps, strict=True)]
-        empty = self._begin(first, n_memories)
-        if empty is None:
-            return [self._begin(first, 1)]
-        return [empty, *(empty.empty() for _ in range(n_memories - 1))]
-
-    def _find_measure(self):
-        check_is_fitted(self)
-        self._check_parameters()
-        return self._measure
+        measure = self._find_measure()
+        with closing(self._read(X, rows)) as batches:
+            parts = list(batches) if left_out is None else batches
+            left_out = add_all(whole.empty(), parts) if left_out is None else left_out
+            others = self._make_measure(whole.remove(left_out))
+            for rows, maps in parts:
+                distances = others(maps)
+                scores[0, rows], scores[1, rows] = self._score(distances), self._score(measure(maps))
+                largest.add(self._draw(distances))
 
     def _score(self, distances):
-        parts = [aggregate(level, self.aggregate, self.top_share) for level in distances]
+        how, top_share = self._fitted_params["aggregate"], self._fitted_params["top_share"]
+        parts = [aggregate(level, how, top_share) for level in distances]
         return -np.mean(parts, axis=0)
 
     def _draw(self, distances):
         size = self.features_.image_size_
         mean = sum(upsample(level, size, size) for level in distances) / np.float32(len(distances))
-        if not self.smoothing:
-            return mean
-        return ndimage.gaussian_filter(mean, (0, self.smoothing, self.smoothing), mode="nearest")
+        smoothing = self._fitted_params["smoothing"]
+        return ndimage.gaussian_filter(mean, (0, smoothing, smoothing), mode="nearest") if smoothing else mean
 
     def _check_parameters(self):
         read_fpr(self.fpr)
@@ -311,34 +317,6 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         return tags
-
-
-def count_images(X):
-    """Return the number of images, or raise ImageError if they are none."""
-    return len(check_images(X, files=False))
-
-
-def _share_out(memories, rows, maps, memory_of):
-    if len(memories) == 1:
-        memories[0].add(maps, rows)
-        return
-    for number in np.unique(memory_of[rows]):
-        own = memory_of[rows] == number
-        memories[number].add([level[own] for level in maps], rows[own])
-
-
-def _iter_maps(features, X, rows=None):
-    """Yield the maps of images, BLAS having half its threads to work on them.
-
-    The network's threads spin a while after each batch. All of BLAS's beside them wait on each other: on two cores,
-    distances then take five times as long.
-    """
-    with closing(features.iter_maps(X, rows)) as batches:
-        for batch in batches:
-            blas = find_pools().select(user_api="blas")
-            n_threads = max((pool["num_threads"] for pool in blas.info()), default=1)
-            with blas.limit(limits=max(1, n_threads // 2)):
-                yield batch
 
 
 def check_count(name, value):

@@ -30,7 +30,7 @@ def aggregate(maps, how, top_share):
 
 def count_top(n_locations, top_share):
     """Return how many locations are the top share of so many."""
-    return max(1, round(top_share * n_locations))
+    return max(1, round(float(top_share) * n_locations))  # in float16 the product could overflow
 
 
 def upsample(maps, height, width):
@@ -62,8 +62,8 @@ class LargestPixels:
     ----------
     n_pixels : int
         How many there will be in all.
-    share : float
-        In (0, 1).
+    share : Fraction
+        In (0, 1). Of a float, the count would be one less where the product is rounded down.
     """
 
     def __init__(self, n_pixels, share):

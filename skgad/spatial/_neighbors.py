@@ -1,20 +1,16 @@
 """Nearest neighbours in a memory of patches: what a Gaussian is compared with."""
 
-from contextlib import closing
-
 import numpy as np
-from scipy import ndimage
 from sklearn.neighbors import NearestNeighbors
-from sklearn.random_projection import GaussianRandomProjection
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
+from .._conventions._parameters import read_fpr
 from ..deep import DeepFeatureTransformer
-from ._detector import SpatialDetector, check_count, count_images
-from ._maps import upsample
+from ._detector import SpatialDetector, check_count
+from ._patches import PatchNeighbors, PatchSample
 
 _REDUCTIONS = (8, 16)  # of the levels that are taken by default: PatchCore's second and third stage of a ResNet
-_NEIGHBOURHOOD = 3  # locations that a patch is averaged over, along a side, as in PatchCore
-_PROJECTED = 128  # dimensions in which the coreset is chosen
 
 
 class PatchNeighborsDetector(SpatialDetector):
@@ -134,127 +130,28 @@ class PatchNeighborsDetector(SpatialDetector):
     def _begin(self, maps, n_copies):
         seed = int(check_random_state(self.random_state).randint(2**31))
         n_channels = sum(level.shape[-1] for level in maps)
-        return PatchPool(self.pool_size, seed, n_channels)
-
-    def _update(self, X, rows):
-        n_images = count_images(X) if rows is None else len(rows)
-        with closing(self._read(X, rows)) as batches:
-            (memory,) = self._learn(batches, n_images)
-        self._keep(memory)
+        return PatchSample(self.pool_size, seed, n_channels)
 
     def _keep(self, memory):
-        self._measure = self._make_measure(memory)  # the pool, ten times as large, is not kept
-        self.n_samples_seen_ = memory.n_images
+        super()._keep(memory)
+        self._measure = self._make_measure(memory)  # the sample, ten times as large, is not kept
         self.offset_ = self._guess_offset()
 
     def _make_measure(self, memory):
         return PatchNeighbors(memory.choose(self.coreset_size), self.n_neighbors)
+
+    def _find_measure(self):
+        check_is_fitted(self)
+        return self._measure
 
     def _guess_offset(self):
         coreset, n_neighbors = self.coreset_, min(self.n_neighbors, len(self.coreset_) - 1)
         if n_neighbors == 0:
             return 0.0
         found, _ = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(coreset).kneighbors()
-        return -float(np.quantile(found.mean(axis=1), 1.0 - self.fpr))
+        return -float(np.quantile(found.mean(axis=1), 1.0 - float(read_fpr(self.fpr))))
 
     def _check_parameters(self):
         super()._check_parameters()
         for name in ("coreset_size", "n_neighbors", "pool_size"):
             check_count(name, getattr(self, name))
-
-
-class PatchPool:
-    """An even sample of the patches of images: each patch draws a number, and the lowest ones stay.
-
-    What an image's patches draw depends on the seed and the image's position alone, so that the sample depends on
-    neither batches nor folds.
-    """
-
-    def __init__(self, size, seed, n_channels):
-        self.n_images = 0
-        self._size, self._seed = size, seed
-        self._patches = np.empty((0, n_channels), dtype=np.float32)
-        self._drawn = np.empty(0)
-
-    def add(self, maps, rows):
-        """Take the maps of the images at these positions in."""
-        patches = make_patches(maps)
-        for row, image in zip(rows, patches.reshape(len(patches), -1, patches.shape[-1]), strict=True):
-            self._take(image, np.random.default_rng([self._seed, row]).random(len(image)))
-        self.n_images += len(rows)
-
-    def empty(self):
-        """Return a pool of no images, to be merged with this one."""
-        return PatchPool(self._size, self._seed, self._patches.shape[1])
-
-    def merge(self, other):
-        """Return this pool with the patches of other images."""
-        result = self.empty()
-        result.n_images = self.n_images + other.n_images
-        result._take(self._patches, self._drawn)
-        result._take(other._patches, other._drawn)
-        return result
-
-    def remove(self, other):
-        """Return this pool without the patches of some of its images."""
-        result = self.empty()
-        result.n_images = self.n_images - other.n_images
-        stays = ~np.isin(self._drawn, other._drawn)  # a part has kept all of its patches that the whole has kept
-        result._take(self._patches[stays], self._drawn[stays])
-        return result
-
-    def choose(self, coreset_size):
-        """Return a coreset: patches such that none of the pool is far from all of them."""
-        order = np.argsort(self._drawn)
-        patches = self._patches[order]
-        if len(patches) <= coreset_size:
-            return patches
-        points = patches
-        if points.shape[1] > _PROJECTED:
-            points = GaussianRandomProjection(_PROJECTED, random_state=self._seed).fit_transform(points)
-        squares = np.einsum("ij,ij->i", points, points)
-        chosen = [0]
-        nearest = np.full(len(points), np.inf, dtype=points.dtype)
-        while len(chosen) < coreset_size:
-            last = chosen[-1]
-            np.minimum(nearest, squares + squares[last] - 2 * (points @ points[last]), out=nearest)
-            nearest[last] = -np.inf
-            chosen.append(int(nearest.argmax()))
-        return patches[chosen]
-
-    def _take(self, patches, drawn):
-        if len(self._drawn) == self._size:
-            low = drawn < self._drawn.max()
-            patches, drawn = patches[low], drawn[low]
-        self._patches, self._drawn = np.concatenate([self._patches, patches]), np.concatenate([self._drawn, drawn])
-        if len(self._drawn) > self._size:
-            lowest = np.argpartition(self._drawn, self._size)[: self._size]
-            self._patches, self._drawn = self._patches[lowest], self._drawn[lowest]
-
-
-class PatchNeighbors:
-    """Patches of normal images, which measure those of others."""
-
-    def __init__(self, coreset, n_neighbors):
-        self.coreset = coreset
-        self._index = NearestNeighbors(n_neighbors=min(n_neighbors, len(coreset)), algorithm="brute").fit(coreset)
-
-    def __call__(self, maps):
-        patches = make_patches(maps)
-        distances, _ = self._index.kneighbors(patches.reshape(-1, patches.shape[-1]))
-        return [distances.mean(axis=1).astype(np.float32).reshape(patches.shape[:3])]
-
-
-def make_patches(maps):
-    """Return the patches of images from the maps of all levels: (n, height, width, channels) of the finest one."""
-    finest = max((level.shape[1:3] for level in maps), key=np.prod)
-    around = (1, _NEIGHBOURHOOD, _NEIGHBOURHOOD, 1)
-    averaged = [ndimage.uniform_filter(level, around, mode="nearest") for level in maps]
-    grown = [level if level.shape[1:3] == finest else _grow(level, *finest) for level in averaged]
-    return np.concatenate(grown, axis=-1)
-
-
-def _grow(maps, height, width):
-    n_images, *shape, n_channels = maps.shape
-    planes = maps.transpose(0, 3, 1, 2).reshape(-1, *shape)
-    return upsample(planes, height, width).reshape(n_images, n_channels, height, width).transpose(0, 2, 3, 1)

@@ -4,16 +4,18 @@ from contextlib import closing
 from itertools import chain
 
 import numpy as np
-import psutil
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._columns import all_or_nothing
 from .._conventions._labels import normal_rows
-from .._gaussian._estimate import chi_quantile
+from .._conventions._parameters import read_fpr
+from .._gaussian._laws import chi_quantile
+from .._gaussian._places import KINDS, PIVOT_IMAGES
 from .._gaussian._spectrum import check_n_components
-from ._detector import SpatialDetector, count_images
+from ._detector import SpatialDetector
+from ._level_gaussians import LevelSums, check_room, estimate_levels
 from ._maps import count_top
-from ._sums import KINDS, PIVOT_IMAGES, PlaceSums, count_bytes, estimate
+from ._passes import add_all, count_images, learn
 
 
 class SpatialMahalanobisDetector(SpatialDetector):
@@ -162,12 +164,16 @@ class SpatialMahalanobisDetector(SpatialDetector):
             As `fit`.
         """
         if not hasattr(self, "_memory"):
-            self._fit_features(X)
+            self._start_fit(X)
+            self._update(X, normal_rows(y, count_images(X)))
+            return self
         self._check_parameters()
-        if hasattr(self, "_memory") and self._memory.settings != (self.gaussian, self.n_components):
-            fitted = "gaussian={!r} and n_components={!r}".format(*self._memory.settings)
+        learnt = self._fitted_params["gaussian"], self._fitted_params["n_components"]
+        if learnt != (self.gaussian, self.n_components):
+            fitted = "gaussian={!r} and n_components={!r}".format(*learnt)
             raise ValueError(f"What was learnt so far is for {fitted}, which were changed since. Fit anew.")
-        self._update(X, normal_rows(y, count_images(X)))
+        self._freeze()
+        self._update(X, normal_rows(y, count_images(X)), self._first, self._memory)
         return self
 
     @property
@@ -177,9 +183,8 @@ class SpatialMahalanobisDetector(SpatialDetector):
     @property
     def location_(self):
         check_is_fitted(self)
-        means = [(sums.pivot + sums.total / sums.n_rows, sums.shape) for sums in self._memory.levels]
-        is_global = self._memory.settings[0] == "global"
-        return [mean[0] if is_global else mean.reshape(*shape, -1) for mean, shape in means]
+        is_global = self._fitted_params["gaussian"] == "global"
+        return [sums.mean[0] if is_global else sums.mean.reshape(*sums.shape, -1) for sums in self._memory.sums]
 
     @property
     def shrinkage_(self):
@@ -189,85 +194,46 @@ class SpatialMahalanobisDetector(SpatialDetector):
     def n_components_(self):
         return self._read_places("n_kept")
 
-    def _update(self, X, rows):
-        """Learn images, after those that were learnt before.
+    def _update(self, X, rows, first=(), memory=None):
+        """Learn images, after those in a memory, or after the maps of the first ones.
 
         The first ones are learnt all at once, however they come, so that the pivot is the mean of enough of them.
         """
-        n_images = count_images(X) if rows is None else len(rows)
-        first, memory = getattr(self, "_first", []), getattr(self, "_memory", None)
-        n_first = sum(len(positions) for positions, _ in first)
+        n_images = sum(len(positions) for positions, _ in first) + (count_images(X) if rows is None else len(rows))
         with closing(self._read(X, rows)) as batches:
-            if memory is None or first:
-                few = n_first + n_images < PIVOT_IMAGES
-                kept = list(chain(first, batches)) if few else []
-                (memory,) = self._learn(kept or chain(first, batches), n_first + n_images)
-                self._keep(memory)
-                self._first = kept
-            else:
-                more = memory.empty()
-                for positions, maps in batches:
-                    more.add(maps, positions)
-                self._keep(memory.merge(more))
+            if memory is not None and not first:
+                self._keep(memory.merge(add_all(memory.empty(), batches)))
+                return
+            kept = [*first, *batches] if n_images < PIVOT_IMAGES else []
+            (memory,) = learn(kept or chain(first, batches), self._begin, n_images)
+        self._keep(memory)
+        self._first = kept
 
     def _begin(self, maps, n_copies):
-        shapes = [level.shape[1:] for level in maps]
-        parts = [count_bytes(self.gaussian, shape[:2], shape[2], n_copies) for shape in shapes]
-        free = psutil.virtual_memory().available
-        if sum(parts) > free and n_copies > 1:
-            return None
-        if sum(parts) > free:
-            worst = int(np.argmax(parts))
-            height, width, n_channels = shapes[worst]
-            raise ValueError(
-                f"gaussian={self.gaussian!r} on these levels takes {_write(sum(parts))} of memory, and {_write(free)} "
-                f"are free. The most, {_write(parts[worst])}, goes to level {self.levels_[worst]}: {height} x {width} "
-                f"locations of {n_channels} channels. Leave that level out, take a smaller image_size, or another "
-                "gaussian: 'tied' takes less than 'local', and 'global' the least."
-            )
-        settings = self.gaussian, self.n_components
-        return MapSums([PlaceSums.begin(level, self.gaussian) for level in maps], settings)
+        has_room = check_room(maps, self.levels_, self.gaussian, n_copies)
+        return LevelSums.begin(maps, self.gaussian) if has_room else None
 
     def _keep(self, memory):
+        super()._keep(memory)
         self._memory, self._measure, self._first = memory.to_float32(), None, []
-        self.n_samples_seen_ = memory.n_images
-        if hasattr(self, "pixel_threshold_"):
-            del self.pixel_threshold_  # it was another detector's
 
     def _find_measure(self):
         check_is_fitted(self)
-        self._check_parameters()
         if self._measure is None:
             self._measure = self._make_measure(self._memory)
         return self._measure
 
     def _make_measure(self, memory):
-        if memory.n_images < 2:
-            raise ValueError(
-                f"A Gaussian needs at least two normal images to learn from; got n_samples = {memory.n_images}."
-            )
-        n_components = memory.settings[1]
-        pairs = zip(self.levels_, memory.levels, strict=True)
-        return MapGaussians([self._estimate(level, sums, n_components) for level, sums in pairs])
-
-    def _estimate(self, level, sums, n_components):
-        try:
-            return estimate(sums, n_components)
-        except np.linalg.LinAlgError as error:
-            raise ValueError(
-                f"The covariance of level {level} is singular over {sums.n_images} normal images: they are all the "
-                "same there, or only two different ones. Give more, and more different, images; or leave it out."
-            ) from error
-        except ValueError as error:
-            raise ValueError(f"Level {level}: {error}.") from error
+        return estimate_levels(memory, self.levels_, self._fitted_params["n_components"])
 
     def _guess_offset(self, gaussians):
+        fpr, how, top_share = (self._fitted_params[name] for name in ("fpr", "aggregate", "top_share"))
         thresholds = []
         for gaussian in gaussians:
             n_locations = gaussian.shape[0] * gaussian.shape[1]
-            count = {"max": n_locations, "top": n_locations / count_top(n_locations, self.top_share), "mean": 1}
-            fpr = -np.expm1(np.log1p(-self.fpr) / count[self.aggregate])
-            thresholds.append(chi_quantile(fpr, np.median(gaussian.n_kept)))
+            count = {"max": n_locations, "top": n_locations / count_top(n_locations, top_share), "mean": 1}[how]
+            at_one = -np.expm1(np.log1p(-float(read_fpr(fpr))) / count)
+            thresholds.append(chi_quantile(at_one, np.median(gaussian.n_kept)))
         return -float(np.mean(thresholds))
 
     def _read_gaussians(self):
@@ -277,7 +243,7 @@ class SpatialMahalanobisDetector(SpatialDetector):
             raise AttributeError(str(error)) from error
 
     def _read_places(self, name):
-        gaussians, is_local = self._read_gaussians(), self._memory.settings[0] == "local"
+        gaussians, is_local = self._read_gaussians(), self._fitted_params["gaussian"] == "local"
         values = [getattr(gaussian, name) for gaussian in gaussians]
         return [
             value.reshape(gaussian.shape) if is_local else value[0].item()
@@ -293,52 +259,3 @@ class SpatialMahalanobisDetector(SpatialDetector):
             raise ValueError(f"gaussian must be one of {', '.join(map(repr, KINDS))}; got {self.gaussian!r}.")
         if self.n_components is not None:
             check_n_components(self.n_components)
-
-
-class MapSums:
-    """The sums of all levels, and the parameters that they are for."""
-
-    def __init__(self, levels, settings):
-        self.levels = levels
-        self.settings = settings
-
-    @property
-    def n_images(self):
-        return self.levels[0].n_images
-
-    def add(self, maps, rows):
-        """Take the maps of some images in."""
-        for sums, level in zip(self.levels, maps, strict=True):
-            sums.add(level)
-
-    def empty(self):
-        """Return the sums of no images, to be merged with these or removed from them."""
-        return MapSums([sums.empty() for sums in self.levels], self.settings)
-
-    def to_float32(self):
-        """Return them as they are kept."""
-        return MapSums([sums.to_float32() for sums in self.levels], self.settings)
-
-    def merge(self, other):
-        """Return these sums with others."""
-        pairs = zip(self.levels, other.levels, strict=True)
-        return MapSums([one.merge(two) for one, two in pairs], self.settings)
-
-    def remove(self, other):
-        """Return these sums without some of theirs."""
-        pairs = zip(self.levels, other.levels, strict=True)
-        return MapSums([one.remove(two) for one, two in pairs], self.settings)
-
-
-class MapGaussians:
-    """The Gaussians of all levels, which measure their maps."""
-
-    def __init__(self, gaussians):
-        self.gaussians = gaussians
-
-    def __call__(self, maps):
-        return [gaussian.distances(level) for gaussian, level in zip(self.gaussians, maps, strict=True)]
-
-
-def _write(n_bytes):
-    return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.3g} MB"
