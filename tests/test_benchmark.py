@@ -3,6 +3,7 @@
 import re
 import sys
 import types
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -369,10 +370,10 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 
 def test_a_log_survives_half_a_line(tmp_path):
-    from skgad.benchmark._protocol import Extraction
+    from skgad.benchmark._protocol import ExtractionCost
 
-    log = store_module.Log(tmp_path / "log.csv", Extraction)
-    row = Extraction(LITE0, "pill", "plain", 10, 1.5, 20.0)
+    log = store_module.Log(tmp_path / "log.csv", ExtractionCost)
+    row = ExtractionCost(LITE0, "pill", "plain", 10, 1.5, 20.0)
     log.add(row)
     with open(tmp_path / "log.csv", "a") as file:
         file.write(f"{LITE0},pi")
@@ -577,3 +578,104 @@ def test_page_runs(cells, cache, tmp_path, monkeypatch, capsys):
     assert "Mahalanobis" in capsys.readouterr().out
     for command in re.findall(r"^python -m skgad.benchmark (.*)$", page, re.MULTILINE):
         _make_parser().parse_args(command.split())
+
+
+DAMAGES = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-40]),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("no archive"),
+    "folder": lambda path: (path.unlink(), path.mkdir()),
+    "a bit": lambda path: _flip(path, path.read_bytes().index(b"distances.npy") + 40),
+    "no key": lambda path: np.savez(path, methods=["L2"]),
+    "an array": lambda path: path.write_bytes(_make_npy(np.zeros(3))),
+    "rows lost": lambda path: np.savez(path, **{**np.load(path), "levels": ["1"]}),
+}
+
+
+def _flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def _make_npy(array):
+    file = BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cell_is_named_and_none(tmp_path, damage):
+    store = store_module.Store(tmp_path)
+    result = Result(["L2", "SED"], ["1", "2"], np.array([3, 4]), np.ones((2, 50)), 1.0, 2.0)
+    for _ in range(2):
+        store.put("cell", result)
+        DAMAGES[damage](tmp_path / "cell.npz")
+        with pytest.warns(UserWarning, match=r"cell\.npz is damaged .* put aside as cell\.npz\.damaged, and computed"):
+            assert store.get("cell") is None
+    store.put("cell", result)
+    assert store.get("cell").levels == ["1", "2"]
+
+
+def test_a_run_with_damaged_cells_gives_the_same_tables(category, cache, tmp_path):
+    arguments = {"categories": [category], "backbones": [LITE0], "n_passes": 0, "cache": cache, "out": tmp_path}
+    run_tables("1", **arguments)
+    before = read_tables(tmp_path)
+    cells = sorted((tmp_path / "cells").glob("*.npz"))
+    for path, damage in zip(cells, ("cut", "folder", "no key"), strict=False):
+        DAMAGES[damage](path)
+    (tmp_path / "extractions.csv").write_bytes(b"")
+    with pytest.warns(UserWarning, match="is damaged") as caught:
+        run_tables("1", **arguments)
+    assert sum("is damaged" in str(one.message) for one in caught) == 3
+    assert read_tables(tmp_path) == before
+
+
+@pytest.mark.parametrize("left", [b"", b"backbone,cat", b"\xff\xfe"], ids=["nothing", "half a header", "no text"])
+def test_a_log_goes_on_after_any_moment_of_a_killed_process(tmp_path, left):
+    from skgad.benchmark._protocol import ExtractionCost
+
+    row = ExtractionCost(LITE0, "pill", "plain", 10, 1.5, 20.0)
+    (tmp_path / "log.csv").write_bytes(left)
+    log = store_module.Log(tmp_path / "log.csv", ExtractionCost)
+    if left == b"\xff\xfe":
+        with pytest.warns(UserWarning, match=r"log\.csv is damaged"):
+            assert log.read() == []
+    log.add(row)
+    log.add(row)
+    with open(tmp_path / "log.csv", "ab") as file:
+        file.write(b"tf_efficientnet_lite0,pi")
+    log.add(row)
+    assert log.read() == [row] * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--detectors", "os.getcwd"], "no class of estimators"),
+        (["--detectors", ".x"], "Unknown detector"),
+        (["--detectors", "NoSuch"], "Unknown detector"),
+        (["--passes", "-1"], "at least 0"),
+        (["--folds", "1"], "at least 2"),
+        (["--folds", "many"], "invalid whole number"),
+        (["--jobs", "0"], "at least 1"),
+        (["--random-state", "-1"], "at least 0"),
+        (["--cache", ""], "cache must be"),
+        (["--backbone", "no_such_network"], "no_such_network"),
+        (["--out", "{file}"], "cannot be written"),
+        (["--root", "{file}"], ""),
+        (["--root", "{missing}"], ""),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_nonsense_on_the_command_line_is_one_line_and_exit_2(folders, tmp_path, capsys, options, message):
+    (tmp_path / "file").write_text("")
+    places = {"file": tmp_path / "file", "missing": tmp_path / "missing"}
+    given = ["--data", "mvtec", "--root", str(folders), "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "c")]
+    given += ["--backbone", LITE0, "--passes", "0", *(word.format(**places) for word in options)]
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", *given])
+    assert stopped.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("python -m skgad.benchmark")
+    assert message in last

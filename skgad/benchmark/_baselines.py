@@ -133,6 +133,9 @@ def _find_class(name):
             )
         return known[name]
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ValueError(f"Unknown detector {name!r}: {error}. Is its package installed?") from error
+    if not isinstance(found, type) or not hasattr(found, "fit") or not hasattr(found, "get_params"):
+        raise ValueError(f"Detector {name!r} is no class of estimators: it has no fit and get_params.")
+    return found

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 from ..exceptions import SkgadError
@@ -13,6 +14,7 @@ from ._protocol import AUGMENTED, COMPRESSIONS, GAUSSIANS, evaluate
 from ._report import write_costs, write_settings, write_table
 from ._tables import LAYOUTS, build_table, without_augmentation
 
+_LARGEST_SEED = 2**32 - 1  # that scikit-learn takes
 _ORDER = ("1", "2", "3", "4", "7", "compare", "findings")
 
 
@@ -21,6 +23,7 @@ def main(arguments=None):
     parser = _make_parser()
     options = parser.parse_args(arguments)
     try:
+        _check_out(options.out)
         run_tables(
             options.table,
             categories=_load_categories(options),
@@ -30,13 +33,23 @@ def main(arguments=None):
             n_folds=options.folds,
             n_passes=options.passes,
             n_jobs=options.jobs,
-            cache=options.cache or True,
+            cache=True if options.cache is None else options.cache,
             random_state=options.random_state,
             verbose=0 if options.quiet else 1,
         )
-    except (SkgadError, ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (SkgadError, ValueError, TypeError, OSError, ImportError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     return 0
+
+
+def _check_out(out):
+    """Make the folder of the results, or raise ValueError if it cannot be written, before hours are spent."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ValueError(f"--out {out} cannot be written: {error.strerror}. Give another folder.") from error
 
 
 def run_tables(
@@ -172,22 +185,35 @@ def _make_parser():
         one.add_argument("--root", nargs="+", default=[], help="folders of categories, for --data mvtec")
         one.add_argument("--categories", nargs="+", help="only these; all that are there by default")
         one.add_argument("--backbone", nargs="+", help="timm names, in place of the paper's")
-        one.add_argument("--folds", type=_positive, default=5, help="5, as in the paper")
-        one.add_argument("--passes", type=int, default=100, help="of augmentation, in 4 and compare; 0 for none")
+        one.add_argument("--folds", type=_whole_number(2), default=5, help="5, as in the paper")
+        one.add_argument(
+            "--passes", type=_whole_number(0), default=100, help="of augmentation, in 4 and compare; 0 for none"
+        )
         one.add_argument("--detectors", type=_split, default=[], help="for compare: names, with commas between")
-        one.add_argument("--jobs", type=int, default=1, help="processes")
-        one.add_argument("--random-state", type=int, default=0, help="of augmentation and of detectors that draw")
+        one.add_argument("--jobs", type=_whole_number(1), default=1, help="processes")
+        one.add_argument(
+            "--random-state",
+            type=_whole_number(0, _LARGEST_SEED),
+            default=0,
+            help="of augmentation and of detectors that draw",
+        )
         one.add_argument("--cache", help="folder for features; the user's cache folder by default")
         one.add_argument("--out", type=Path, required=True, help="folder for the tables and for what is finished")
         one.add_argument("--quiet", action="store_true", help="no progress and no tables on the screen")
     return parser
 
 
-def _positive(text):
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError("at least 2")
-    return value
+def _whole_number(least, most=None):
+    """Return a function that reads a whole number in this range from the command line."""
+
+    def read(text):
+        value = int(text)
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"at least {least}" + ("" if most is None else f", at most {most}"))
+        return value
+
+    read.__name__ = "whole number"  # in argparse's message
+    return read
 
 
 def _split(text):

@@ -4,6 +4,7 @@ The features of plain images live in the extractor's cache. Those of augmented i
 file each, so that a stream can go through them twice without the network, and memory holds one pass.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from tqdm.auto import tqdm
 from .._conventions._levels import frame
 from ..deep import DeepFeatureTransformer, cache_info
 from ._cost import measured
-from ._store import make_key, write_atomically
+from ._store import digest, read_whole, write_atomically
 
 
 class Features(NamedTuple):
@@ -73,7 +74,7 @@ class Extractor:
             train = self._transformer.fit_transform(category.X_train)
             test = self._transformer.transform(category.X_test)
         settings = {**self._transformer.settings_, "weights_sha256": self._transformer.weights_sha256_}
-        key = make_key(train.to_numpy(), test.to_numpy(), category.y_test, settings)
+        key = digest(train.to_numpy(), test.to_numpy(), category.y_test, settings)
         n_extracted = cache_info(self._cache).n_images - n_known
         return Features(train, test, key, settings, n_extracted, cost.seconds, cost.peak_mib)
 
@@ -95,10 +96,11 @@ class Extractor:
         from ..deep import AugmentedImages, _augmentation
 
         recipe = _augmentation.find_recipe(category.name)
-        key = make_key(features.train.to_numpy(), features.settings, recipe, _augmentation.VERSION, random_state)
+        key = digest(features.train.to_numpy(), features.settings, recipe, _augmentation.VERSION, random_state)
         folder = Path(cache_info(self._cache).path).parent
         files = [folder / "augmented" / key / f"pass{number:04d}.npy" for number in range(n_passes)]
-        lacking = [number for number, file in enumerate(files) if not file.exists()]
+        shape = features.train.shape
+        lacking = [number for number, file in enumerate(files) if not read_whole(file, partial(_is_pass, shape))]
         transformer = clone(self._transformer).set_params(cache=None, verbose=0)
         with measured() as cost:
             for number in tqdm(lacking, desc=f"{category.name}, augmented", unit="pass", disable=not self._verbose):
@@ -112,7 +114,14 @@ class Extractor:
                 values = transformer.fit_transform(images).to_numpy()
                 write_atomically(files[number], lambda file, values=values: np.save(file, values))
         n_extracted = len(lacking) * len(category.X_train)
-        return Passes(files, features.train.columns, make_key(key, n_passes), n_extracted, cost.seconds, cost.peak_mib)
+        return Passes(files, features.train.columns, digest(key, n_passes), n_extracted, cost.seconds, cost.peak_mib)
+
+
+def _is_pass(shape, file):
+    """Return True if a file holds a pass of this shape, by its header and size; raise ValueError if not."""
+    if np.load(file, mmap_mode="r", allow_pickle=False).shape != shape:
+        raise ValueError("it holds other features")
+    return True
 
 
 class Passes(NamedTuple):

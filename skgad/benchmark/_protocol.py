@@ -24,7 +24,7 @@ from ._baselines import make_detector
 from ._cost import measured
 from ._features import Extractor
 from ._methods import score_augmented, score_compressions, score_detector, score_gaussians
-from ._store import Log, Result, Store, make_key
+from ._store import Log, Result, Store, digest
 
 GAUSSIANS, COMPRESSIONS, AUGMENTED = "gaussians", "compressions", "augmented"
 _FORMAT = 1  # of results and what they mean
@@ -55,7 +55,7 @@ class Cell(NamedTuple):
     result: Result
 
 
-class Extraction(NamedTuple):
+class ExtractionCost(NamedTuple):
     """What was extracted for a category, and what it cost."""
 
     backbone: str
@@ -71,7 +71,7 @@ class Run(NamedTuple):
 
     cells: list  # of Cell
     settings: dict  # the extractor's, by backbone
-    extractions: list  # of Extraction: of this run and of those before it
+    extractions: list  # of ExtractionCost: of this run and of those before it
 
 
 def make_folds(n_train, n_folds=5):
@@ -156,7 +156,7 @@ def evaluate(
     """
     for backbone in plan:
         DeepFeatureTransformer(backbone, cache=cache, weights=weights).fit(categories[0].X_train[:1])
-    store, log, cells, settings = Store(Path(out) / "cells"), Log(Path(out) / "extractions.csv", Extraction), [], {}
+    store, log, cells, settings = Store(Path(out) / "cells"), Log(Path(out) / "extractions.csv", ExtractionCost), [], {}
     total = len(categories) * n_folds * sum(map(len, plan.values()))
     with tqdm(total=total, unit="cell", desc="cells", disable=not verbose) as bar:
         for backbone, families in plan.items():
@@ -179,7 +179,8 @@ def evaluate(
 
 def _note_extraction(log, category, settings, images, cost):
     if cost.n_extracted:
-        log.add(Extraction(settings["backbone"], category.name, images, cost.n_extracted, cost.seconds, cost.peak_mib))
+        spent = cost.n_extracted, cost.seconds, cost.peak_mib
+        log.add(ExtractionCost(settings["backbone"], category.name, images, *spent))
 
 
 def _compute_category(features, passes, families, store, bar, *, n_folds, n_jobs, random_state):
@@ -188,7 +189,7 @@ def _compute_category(features, passes, families, store, bar, *, n_folds, n_jobs
     for fold, learnt in enumerate(make_folds(len(features.train), n_folds)):
         for family in families:
             images = passes.key if family == AUGMENTED else features.key
-            keys[fold, family] = make_key(_VERSIONS, images, features.key, learnt, family, random_state)
+            keys[fold, family] = digest(_VERSIONS, images, features.key, learnt, family, random_state)
     finished = {place: store.get(key) for place, key in keys.items()}
     bar.update(sum(result is not None for result in finished.values()))
     lacking = [place for place, result in finished.items() if result is None]

@@ -1,12 +1,18 @@
 """Finished cells on disk: what was computed once is not computed again, whenever the run is stopped.
 
 A cell is found by the digest of all that its result depends on, so that other images, other weights or another
-setting are another cell. Each is a file of its own, written beside its place and moved there in one step.
+setting are another cell. Each is a file of its own, written beside its place and moved there in one step. What is
+damaged all the same is put aside, told by its name, and computed anew.
 """
 
 import csv
 import hashlib
 import os
+import shutil
+import warnings
+import zipfile
+import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,19 +58,8 @@ class Store:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, key):
-        """Return the `Result` of a key, or None."""
-        try:
-            with np.load(self._find(key)) as file:
-                return Result(
-                    file["methods"].tolist(),
-                    file["levels"].tolist(),
-                    file["n_features"],
-                    file["distances"],
-                    float(file["seconds"]),
-                    float(file["peak_mib"]),
-                )
-        except FileNotFoundError:
-            return None
+        """Return the `Result` of a key; None if there is none, or, with a warning, if it is damaged."""
+        return read_whole(self._find(key), _read_result)
 
     def put(self, key, result):
         """Store a `Result`, whole or not at all."""
@@ -74,8 +69,71 @@ class Store:
         return self._folder / f"{key}.npz"
 
 
+def read_whole(path, read):
+    """Return what a function reads from a file; None if there is none, or if it is damaged, which is told by its name.
+
+    A damaged file, or a folder in its place, is put aside as ``<name>.damaged``.
+    """
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except (IsADirectoryError, *_DAMAGED) as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        if aside.is_dir():
+            shutil.rmtree(aside)
+        os.replace(path, aside)
+        warnings.warn(
+            f"{path} is damaged ({type(error).__name__}: {error}). It is put aside as {aside.name}, and computed anew.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+# What zipfile, NumPy and csv raise at bytes that are not as they were written; a right that is missing is no damage.
+_DAMAGED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    csv.Error,
+)
+
+
+def _read_result(path):
+    content = BytesIO(path.read_bytes())
+    try:
+        with zipfile.ZipFile(content) as archive:
+            damaged = archive.testzip()  # NumPy does not read as far as a member's checksum
+    except OSError as error:  # not of the disk: a place that the archive's table names is not in it
+        raise ValueError(str(error)) from error
+    if damaged:
+        raise ValueError(f"the checksum of {damaged} is another one")
+    content.seek(0)
+    with np.load(content, allow_pickle=False) as file:
+        result = Result(
+            file["methods"].tolist(),
+            file["levels"].tolist(),
+            file["n_features"],
+            file["distances"],
+            float(file["seconds"]),
+            float(file["peak_mib"]),
+        )
+    n_rows = {len(result.methods), len(result.levels), len(result.n_features), len(result.distances)}
+    if len(n_rows) > 1 or result.distances.ndim != 2:
+        raise ValueError("its arrays do not belong together")
+    return result
+
+
 class Log:
     """A CSV file to which lines are added as things happen.
+
+    A process may be killed at any moment: a line that was cut stays alone, and is left out when the lines are read.
 
     Parameters
     ----------
@@ -91,33 +149,43 @@ class Log:
 
     def add(self, row):
         """Add a line."""
-        is_new = not self._path.exists()
+        with open(self._path, "a+b") as file:
+            file.seek(max(file.tell() - 1, 0))
+            last = file.read()
         with open(self._path, "a", newline="") as file:
+            if last not in (b"", b"\n"):
+                file.write("\r\n")
             writer = csv.writer(file)
-            writer.writerows([self._kind._fields, row] if is_new else [row])
+            writer.writerows([self._kind._fields, row] if not last else [row])
 
     def read(self):
-        """Return all lines."""
-        if not self._path.exists():
-            return []
+        """Return all whole lines."""
+        return read_whole(self._path, self._read_lines) or []
+
+    def _read_lines(self, path):
+        with open(path, newline="", encoding="utf-8") as file:
+            return [line for line in map(self._parse, csv.reader(file)) if line is not None]
+
+    def _parse(self, row):
+        """Return a line, None if it is the header or was cut."""
         types = self._kind.__annotations__.values()
-        with open(self._path, newline="") as file:
-            _, *rows = csv.reader(file)
-        whole = [row for row in rows if len(row) == len(types)]  # a process may have been killed within a line
-        return [self._kind(*(make(text) for make, text in zip(types, row, strict=True))) for row in whole]
+        try:
+            return self._kind(*(make(text) for make, text in zip(types, row, strict=True)))
+        except ValueError:
+            return None
 
 
-def make_key(*parts):
+def digest(*parts):
     """Return the digest of texts, numbers and arrays."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray) and part.dtype.kind != "O":
-            digest.update(repr((part.shape, part.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(part).data)
+            found.update(repr((part.shape, part.dtype.str)).encode())
+            found.update(np.ascontiguousarray(part).data)
         else:
-            digest.update(repr(part).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()[:32]
+            found.update(repr(part).encode())
+        found.update(b"\n")
+    return found.hexdigest()[:32]
 
 
 def write_atomically(path, write):
@@ -127,6 +195,8 @@ def write_atomically(path, write):
     try:
         with open(part, "wb") as file:
             write(file)
+            file.flush()
+            os.fsync(file.fileno())  # or the name may reach the disk before what it names, and the power fail between
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)

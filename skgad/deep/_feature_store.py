@@ -7,7 +7,7 @@ import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,8 +54,8 @@ class FeatureStore:
     def __init__(self, folder):
         self.path = Path(folder) / "features.sqlite"
         self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None  # until it is entered, and where it cannot be read
-        self._obstacle: Exception | None = None  # to writing
+        self._connection: Any = None  # a sqlite3.Connection;  # until it is entered, and where it cannot be read
+        self._obstacle: Any = None  # an exception,  # to writing
         self._unreadable: set = set()  # keys
         self._n_unwritten = 0
 
