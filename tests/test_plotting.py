@@ -173,7 +173,7 @@ def masked(values):
         ("anomaly_map", lambda: AnomalyMapDisplay(grey(), masked(spot()))),
         ("mask", lambda: AnomalyMapDisplay(grey(), spot(), mask=masked(spot() > 3))),
         ("box", lambda: AnomalyMapDisplay(grey(), spot(), box=masked([0, 0, 9, 9]))),
-        ("scores", lambda: ScoreHistogramDisplay.from_predictions(masked([-1.0, -2.0]))),
+        ("scores", lambda: ScoreHistogramDisplay.from_predictions([1, -1], masked([-1.0, -2.0]))),
         ("distances", lambda: LevelAUROCDisplay.from_predictions([1, -1], masked([[1.0], [2.0]]))),
         ("aurocs", lambda: LevelAUROCDisplay(["level1"], masked([0.5]))),
         ("p_values", lambda: FPRCalibrationDisplay.from_predictions(masked([0.1, 0.2]), 10)),

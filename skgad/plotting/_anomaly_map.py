@@ -5,16 +5,18 @@ normal ones included.
 """
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
 from .._images._geometry import whole_box
-from ._axes import load_pyplot, make_axes
+from ._axes import check_axes, load_pyplot, make_axes
 from ._pictures import check_box, check_map, read_image, read_mask
 
 _FOUND = "white"
 _TRUTH = "#56B4E9"  # sky blue, of Okabe and Ito's colours
-_FRAME = {"color": "grey", "linestyle": "dotted", "linewidth": 1.5}
+_PANELS = "an Axes for kind='overlay', an array of three for kind='panels'"
+_FRAME: dict[str, Any] = {"color": "grey", "linestyle": "dotted", "linewidth": 1.5}
 _KINDS = ("overlay", "panels")
 
 
@@ -226,7 +228,7 @@ class AnomalyMapDisplay:
         axes = make_axes(
             f"{type(self).__name__}.plot", ax, "compressed", ncols=len(titles), figsize=self._figure_size(len(titles))
         )
-        panels = _check_axes(axes, len(titles))
+        panels = check_axes(axes, len(titles), _PANELS)
         self.ax_, self.figure_ = axes, panels[0].figure
         for panel, title in zip(panels, titles, strict=True):
             panel.imshow(self.image)
@@ -343,24 +345,14 @@ def _find_threshold(estimator):
 def _find_box(estimator, height, width):
     """Return what the maps of an estimator, or of the one in it, cover of such an image; None where neither says."""
     inner = getattr(estimator, "estimator_", None)
-    detector = estimator if hasattr(estimator, "find_box") else inner
-    return detector.find_box(height, width) if hasattr(detector, "find_box") else None
+    find_box = getattr(estimator, "find_box", getattr(inner, "find_box", None))
+    return None if find_box is None else find_box(height, width)
 
 
 def _check_positive(name, value):
     if value is not None and not (isinstance(value, Real) and 0 < float(value) < np.inf):
         raise ValueError(f"{name} must be a positive distance, or None; got {value!r}.")
     return value
-
-
-def _check_axes(ax, n_panels):
-    axes = np.ravel(ax)
-    if len(axes) != n_panels:
-        raise ValueError(
-            f"{n_panels} axes are drawn, but ax holds {len(axes)}. Pass an Axes for kind='overlay', an array of "
-            "three for kind='panels', or None for a figure of its own."
-        )
-    return axes
 
 
 def _centres(n, first, last):

@@ -3,6 +3,8 @@
 The colours are those of Okabe and Ito, which colour-blind readers tell apart; line styles and hatches do so as well.
 """
 
+import numpy as np
+
 from ..exceptions import DependencyError
 
 NORMAL = "#0072B2"  # blue
@@ -28,3 +30,13 @@ def make_axes(caller, ax, layout="constrained", **figure_options):
 def place_legend(ax):
     """Draw the legend above the axes, where it hides nothing."""
     return ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, frameon=False)
+
+
+def check_axes(ax, n_axes, wanted):
+    """Return axes as a flat array, or raise ValueError unless there are so many; `wanted` says what is to be passed."""
+    axes = np.ravel(ax)
+    if len(axes) != n_axes:
+        raise ValueError(
+            f"{n_axes} axes are drawn, but ax holds {len(axes)}. Pass {wanted}, or None for a figure of its own."
+        )
+    return axes

@@ -3,8 +3,11 @@
 import numpy as np
 
 from .._conventions._labels import check_labels
-from ._axes import ANOMALOUS, NORMAL, REFERENCE, load_pyplot, make_axes, place_legend
+from ._axes import ANOMALOUS, NORMAL, REFERENCE, check_axes, load_pyplot, make_axes, place_legend
+from ._numbers import refuse_masked
 from ._steps import last_step, reach_last_step
+
+_AXES = "an Axes for a curve without true-positive rates, an array of two with them"
 
 
 class FPRCurveDisplay:
@@ -201,7 +204,7 @@ class FPRCurveDisplay:
         n_axes = 1 if self.tpr is None else 2
         size = {"figsize": (6, 4.4 if n_axes == 1 else 6.4), "height_ratios": [3, 2][:n_axes]}
         ax = make_axes(f"{type(self).__name__}.plot", ax, nrows=n_axes, sharex=True, **size)
-        axes = _check_axes(ax, n_axes)
+        axes = check_axes(ax, n_axes, _AXES)
         self._draw_rates(axes[0], max_fpr)
         self.tpr_line_ = None if self.tpr is None else self._draw_tpr(axes[1])
         self.threshold_lines_ = [] if self.threshold is None else self._draw_threshold(axes)
@@ -264,6 +267,7 @@ def _check_pair(name, values, y):
     """Return the labels, or None without; raise ValueError unless both are there, with an anomaly, or none."""
     if (values is None) != (y is None):
         raise ValueError(f"{name} and y come together: the share of anomalies found takes images and their labels.")
+    refuse_masked(name, values)
     y = None if y is None else check_labels(y)
     if y is not None and not (y == -1).any():
         raise ValueError(f"Every label in y is +1 (normal): leave out y and {name}, or add anomalous images, at -1.")
@@ -281,16 +285,6 @@ def _find_tpr(thresholds, scores, y):
         )
     anomalous = np.sort(scores[y == -1])
     return np.searchsorted(anomalous, thresholds) / len(anomalous), len(anomalous)
-
-
-def _check_axes(ax, n_axes):
-    axes = np.ravel(ax)
-    if len(axes) != n_axes:
-        raise ValueError(
-            f"{n_axes} axes are drawn, but ax holds {len(axes)}. Pass an Axes for a curve without true-positive rates, "
-            "an array of two with them, or None for a figure of its own."
-        )
-    return axes
 
 
 def _write_plain_ticks(axis):

@@ -13,7 +13,7 @@ from .._gaussian._laws import chi_quantile
 from .._gaussian._places import KINDS, PIVOT_IMAGES
 from .._gaussian._spectrum import check_n_components
 from ._detector import SpatialDetector
-from ._level_gaussians import LevelSums, check_room, estimate_levels
+from ._map_gaussians import MapSums, check_room, estimate_levels
 from ._maps import count_top
 from ._passes import add_all, count_images, learn
 
@@ -211,7 +211,7 @@ class SpatialMahalanobisDetector(SpatialDetector):
 
     def _begin(self, maps, n_copies):
         has_room = check_room(maps, self.levels_, self.gaussian, n_copies)
-        return LevelSums.begin(maps, self.gaussian) if has_room else None
+        return MapSums.begin(maps, self.gaussian) if has_room else None
 
     def _keep(self, memory):
         super()._keep(memory)

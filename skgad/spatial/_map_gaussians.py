@@ -7,7 +7,7 @@ from .._gaussian._place_gaussians import estimate_places
 from .._gaussian._places import PlaceSums, count_bytes
 
 
-class LevelSums:
+class MapSums:
     """The sums of all levels: a memory of images that others join and leave."""
 
     def __init__(self, sums):
@@ -29,22 +29,22 @@ class LevelSums:
 
     def empty(self):
         """Return the sums of no images, to be merged with these or removed from them."""
-        return LevelSums([sums.empty() for sums in self.sums])
+        return MapSums([sums.empty() for sums in self.sums])
 
     def to_float32(self):
         """Return them as they are kept."""
-        return LevelSums([sums.to_float32() for sums in self.sums])
+        return MapSums([sums.to_float32() for sums in self.sums])
 
     def merge(self, other):
         """Return these sums with others."""
-        return LevelSums([one.merge(two) for one, two in zip(self.sums, other.sums, strict=True)])
+        return MapSums([one.merge(two) for one, two in zip(self.sums, other.sums, strict=True)])
 
     def remove(self, other):
         """Return these sums without some of theirs."""
-        return LevelSums([one.remove(two) for one, two in zip(self.sums, other.sums, strict=True)])
+        return MapSums([one.remove(two) for one, two in zip(self.sums, other.sums, strict=True)])
 
 
-class LevelGaussians:
+class MapGaussians:
     """The Gaussians of all levels, which measure their maps."""
 
     def __init__(self, gaussians):
@@ -61,7 +61,7 @@ def estimate_levels(memory, levels, n_components):
             f"A Gaussian needs at least two normal images to learn from; got n_samples = {memory.n_images}."
         )
     pairs = zip(levels, memory.sums, strict=True)
-    return LevelGaussians([_estimate_level(level, sums, n_components) for level, sums in pairs])
+    return MapGaussians([_estimate_level(level, sums, n_components) for level, sums in pairs])
 
 
 def check_room(maps, levels, kind, n_copies):
