@@ -11,7 +11,6 @@ Both arrays come from one call since a detector that streams over images can sco
 lacks the method, a pipeline for instance, is cloned and refitted for each fold.
 """
 
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -26,6 +25,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._columns import read_scores
+from .._conventions._warnings import warn
 from ..exceptions import WorkingPointWarning
 
 _FEWEST_FOLDS = 5  # without two of fewer folds, a fit tells nothing about one of all images
@@ -206,11 +206,10 @@ def _measure_drift(estimator, X, folds, scores):
         estimator.fit(_safe_indexing(X, np.setdiff1d(train, second)), None)
         return float(np.mean(scores[both] - read_scores(estimator, _safe_indexing(X, both))))
     except Exception as error:  # a check only; detectors raise what they like on few images
-        warnings.warn(
+        warn(
             f"fpr may not hold: without two folds the detector cannot be fitted ({error}), so the models of the folds "
             "tell little about the final one. Take more folds, or cv='loo'.",
             WorkingPointWarning,
-            stacklevel=5,
         )
         return np.nan
 

@@ -5,7 +5,6 @@ normal images that are called anomalous. `FPRThresholdCV`, next door, reaches it
 """
 
 import re
-import warnings
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -15,6 +14,7 @@ from .._conventions._columns import all_or_nothing
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
 from .._conventions._parameters import read_fpr
+from .._conventions._warnings import warn
 from .._gaussian._estimate import chi_quantile, predictive_fpr
 from ..exceptions import WorkingPointWarning
 
@@ -110,10 +110,9 @@ class FPRThreshold(ScoredOutlierMixin, StampedEstimator):
         self.offset_ = -float(quantiles.sum())
         doubt = _doubt(self.fpr, quantiles, dof, n_normals, behind_npca)
         if doubt:
-            warnings.warn(
+            warn(
                 f"The chi-square threshold will not hold fpr={self.fpr}: {doubt}. FPRThresholdCV sets one that does.",
                 WorkingPointWarning,
-                stacklevel=2,
             )
         return self
 

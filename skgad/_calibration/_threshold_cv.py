@@ -1,6 +1,5 @@
 """The working point that holds: a threshold from scores of normal images by detectors that have not seen them."""
 
-import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +15,7 @@ from .._conventions._base import StampedEstimator
 from .._conventions._columns import all_or_nothing, check_has_scores, count_samples, read_scores, take_names
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
+from .._conventions._warnings import warn
 from ..exceptions import WorkingPointWarning
 from ._conformal import (
     aimed_rate,
@@ -238,13 +238,12 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         self.estimator_ = estimator
         take_names(self, estimator)
         if self._drifts():
-            warnings.warn(
+            warn(
                 f"fpr={self.fpr} may not hold: the scores change from the models of the folds, which learn from fewer "
                 f"images, to the final one, and point to a rate of about {self.drifted_fpr_:.2g}; how large the miss "
                 "is, and even its direction, is uncertain. Take more folds, or cv='loo'; give a detector that draws at "
                 "random a random_state.",
                 WorkingPointWarning,
-                stacklevel=3,
             )
         return self
 

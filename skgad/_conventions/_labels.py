@@ -4,12 +4,12 @@ Three functions of growing strictness: `as_labels` makes such labels of others, 
 (it must bear whatever scikit-learn's own checks pass), `check_labels` is for loaders, splitters, scorers and metrics.
 """
 
-import warnings
 from numbers import Real
 
 import numpy as np
 
 from ..exceptions import LabelConventionWarning
+from ._warnings import warn
 
 _FOREIGN_LABELS = (
     "The values of y lie in {0, 1}, so y is ignored and every row is taken for normal. Labels are +1 (normal) and "
@@ -101,9 +101,9 @@ def normal_rows(y, n_samples):
         )
     values = _distinct_numbers(y)
     if values and values <= {0.0, 1.0} and 0.0 in values:
-        warnings.warn(_FOREIGN_LABELS, LabelConventionWarning, stacklevel=3)
+        warn(_FOREIGN_LABELS, LabelConventionWarning)
     if any(isinstance(value, str) for value in y.flat):
-        warnings.warn(_TEXT_LABELS, LabelConventionWarning, stacklevel=3)
+        warn(_TEXT_LABELS, LabelConventionWarning)
     if not values or not values <= {-1.0, 1.0}:
         return None
     if y.shape != (n_samples,):
