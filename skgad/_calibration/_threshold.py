@@ -10,10 +10,10 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import all_or_nothing
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
 from .._conventions._parameters import read_fpr
+from .._conventions._transaction import all_or_nothing
 from .._conventions._warnings import warn
 from .._gaussian._estimate import chi_quantile, predictive_fpr
 from ..exceptions import WorkingPointWarning

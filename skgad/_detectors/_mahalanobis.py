@@ -7,10 +7,11 @@ from sklearn.base import TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import all_or_nothing, read_columns, read_normal_rows
+from .._conventions._columns import read_columns, read_normal_rows
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._levels import frame, join
 from .._conventions._parameters import read_fpr
+from .._conventions._transaction import all_or_nothing
 from .._gaussian._estimate import (
     KINDS,
     Cholesky,

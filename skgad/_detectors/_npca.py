@@ -12,8 +12,9 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import all_or_nothing, read_columns, read_normal_rows
+from .._conventions._columns import read_columns, read_normal_rows
 from .._conventions._levels import frame_like, join
+from .._conventions._transaction import all_or_nothing
 from .._gaussian._moments import covariance, merge, moments, varies
 from .._gaussian._spectrum import check_n_components, find_crossing
 

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._conventions._columns import all_or_nothing, read_normal_rows
+from .._conventions._columns import read_normal_rows
 from .._conventions._labels import normal_rows
+from .._conventions._transaction import all_or_nothing
 from .._gaussian._estimate import KINDS, estimate, leave_one_out_distances
 from .._gaussian._moments import merge, moments, remove
 

@@ -7,8 +7,8 @@ import numpy as np
 import psutil
 from sklearn.utils.validation import check_is_fitted
 
-from .._conventions._columns import all_or_nothing
 from .._conventions._labels import normal_rows
+from .._conventions._transaction import all_or_nothing
 from .._gaussian._estimate import chi_quantile
 from .._gaussian._spectrum import check_n_components
 from ._detector import SpatialDetector, count_images
