@@ -6,6 +6,7 @@ from ._calibration._threshold_cv import FPRThresholdCV
 from ._conventions._labels import as_labels
 from ._detectors._levelwise import LevelwiseDetector, LevelwiseTransformer
 from ._detectors._mahalanobis import MahalanobisDetector
+from ._detectors._normal_rows_only import NormalRowsOnly
 from ._detectors._npca import NPCA
 from ._gaussian._laws import sigma_to_fpr
 from ._version import __version__
@@ -20,6 +21,7 @@ __all__ = [
     "LevelwiseDetector",
     "LevelwiseTransformer",
     "MahalanobisDetector",
+    "NormalRowsOnly",
     "__version__",
     "as_labels",
     "sigma_to_fpr",

@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.neighbors import LocalOutlierFactor
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -20,6 +21,7 @@ from skgad import (
     LevelwiseDetector,
     LevelwiseTransformer,
     MahalanobisDetector,
+    NormalRowsOnly,
 )
 from skgad.model_selection import LevelSelector
 
@@ -50,6 +52,8 @@ ESTIMATORS = [
     (CombinedDetector([("a", MahalanobisDetector()), ("b", LocalOutlierFactor(5, novelty=True))], fpr=0.2, cv=3), {}),
     (LevelwiseDetector(OneClassSVM()), {}),
     (LevelSelector(), {}),
+    (NormalRowsOnly(StandardScaler()), {}),
+    (NormalRowsOnly(OneClassSVM()), {}),
 ]
 
 

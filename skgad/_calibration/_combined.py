@@ -1,20 +1,29 @@
 """Several detectors as one: their scores, each made comparable on images that it has not seen, and averaged."""
 
+from dataclasses import fields
+
 import numpy as np
 from sklearn.base import MetaEstimatorMixin
-from sklearn.utils import _safe_indexing, get_tags, indexable
-from sklearn.utils.metaestimators import _BaseComposition
+from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import all_or_nothing, check_has_scores, count_samples, read_scores, take_names
+from .._conventions._columns import take_names
 from .._conventions._decisions import ScoredOutlierMixin
-from .._conventions._labels import normal_rows
+from .._conventions._metadata import route_fit
+from .._conventions._normals import Normals, read_normals
 from .._conventions._parameters import read_fpr
-from ._out_of_fold import find_splitter, fit_and_score, is_frozen, read_positions
+from .._conventions._scores import check_has_scores, read_scores
+from .._conventions._sklearn import BaseComposition, slice_metadata
+from .._conventions._transaction import all_or_nothing
+from ._learnt_columns import find_learnt_column
+from ._out_of_fold import find_consumer, find_splitter, fit_and_score, is_frozen, list_folds
+
+_DEMANDS = ("positive_only", "pairwise")  # tags of what a detector insists on; all others say what it bears
 
 
-class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator, _BaseComposition):
+class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator, BaseComposition):
     """The mean of several detectors' scores, each standardised on normal images that it has not seen.
 
     Detectors that look at different things miss different defects: pooled features see an image as a whole, feature
@@ -107,7 +116,7 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
         return self
 
     @all_or_nothing
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, **fit_params):
         """Fit all detectors, and standardise their scores.
 
         Parameters
@@ -116,6 +125,9 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
             Whatever all detectors take.
         y : array-like of shape (n_samples,), default=None
             Labels, if all are +1 (normal) or -1 (anomalous): rows at -1 are left out. Ignored otherwise.
+        **fit_params : dict
+            Metadata that detectors or `cv` request, such as ``sample_weight``, where scikit-learn's metadata routing is
+            enabled.
 
         Returns
         -------
@@ -124,28 +136,23 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
         Raises
         ------
         ValueError
-            If a parameter is out of range, a detector is frozen, there are fewer normal images than folds, or a
-            detector gives all of them the same score, or one that is not finite.
+            If a parameter is out of range, a detector is frozen, there are fewer normal images than folds, a detector
+            gives all of them the same score, or one that is not finite, or metadata come without routing.
         TypeError
-            If a detector has neither ``score_samples`` nor ``decision_function``.
+            If a detector has neither ``score_samples`` nor ``decision_function``, or PyOD's sign.
         """
-        X = indexable(X)[0]
-        n_samples = count_samples(X)
-        if n_samples == 0:
-            raise ValueError("X is empty: n_samples = 0, a minimum of 1 is required.")
-        rows = normal_rows(y, n_samples)
-        if rows is not None and len(rows) < n_samples:
-            X, n_samples = _safe_indexing(X, rows), len(rows)
-        splitter = find_splitter(self.cv, n_samples, grouped=False)
-        folds = None
-        if splitter is not None:
-            parts = splitter.split(X, np.ones(n_samples, dtype=int))
-            folds = [(read_positions(train), read_positions(test)) for train, test in parts]
-        self._fit(X, n_samples, folds)
+        routed = route_fit(self, **fit_params)
+        normals = read_normals(X, y)
+        metadata = {name: slice_metadata(X, routed[name].fit, normals.rows) for name, _ in self._list_parts()}
+        splitter = find_splitter(self.cv, len(normals), grouped=False)
+        to_splitter = slice_metadata(X, routed["cv"].split, normals.rows) if find_consumer(self.cv) is not None else {}
+        folds = None if splitter is None else list_folds(splitter, normals, to_splitter)
+        with normals.errors_for_caller():
+            self._fit(normals, folds, metadata)
         return self
 
     @all_or_nothing
-    def fit_score_out_of_fold(self, X, fold):
+    def fit_score_out_of_fold(self, X, fold, **fit_params):
         """Fit on all images, and score each by detectors that have not seen its fold: what `FPRThresholdCV` asks for.
 
         Parameters
@@ -154,16 +161,35 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
             Normal images.
         fold : array-like of int of shape (n_samples,)
             Images with the same number are left out together.
+        **fit_params : dict
+            As in `fit`.
 
         Returns
         -------
         out_of_fold, in_sample : ndarray of shape (n_samples,)
             Scores. The standardisation, two numbers a detector, is that of all images.
         """
+        routed = route_fit(self, **fit_params)
         fold = np.asarray(fold)
         numbers = np.unique(fold)
-        parts = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in numbers]
-        return self._fit(X, len(fold), None if len(numbers) == len(fold) else parts)
+        folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in numbers]
+        metadata = {name: routed[name].fit for name, _ in self._list_parts()}
+        normals = Normals(X, np.arange(len(fold)))
+        return self._fit(normals, None if len(numbers) == len(fold) else folds, metadata)
+
+    def get_metadata_routing(self):
+        """Return where metadata go: to the detectors and the splitter that request them.
+
+        Returns
+        -------
+        sklearn.utils.metadata_routing.MetadataRouter
+        """
+        router = MetadataRouter(owner=self)
+        for name, one in self._list_parts():
+            router.add(**{name: one}, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
+        if find_consumer(self.cv) is not None:
+            router.add(cv=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
+        return router
 
     def score_samples(self, X):
         """Return the mean of the standardised scores: higher is more normal.
@@ -179,11 +205,15 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
         check_is_fitted(self)
         return self._combine([read_scores(one, X) for one in self.detectors_])
 
-    def _fit(self, X, n_samples, folds):
+    def _fit(self, normals, folds, metadata):
         """Set all that a fit sets; return the combined scores, out of fold and in sample."""
-        names, detectors = self._check_parameters()
+        share = read_fpr(self.fpr)
+        names, detectors = zip(*self._check_parts(), strict=True)
         how = {"n_jobs": self.n_jobs, "verbose": self.verbose, "check_drift": False}
-        fits = [fit_and_score(one, X, n_samples, folds, None, **how)[:3] for one in detectors]
+        fits = [
+            fit_and_score(one, normals, folds, None, metadata=metadata[name], **how)[:3]
+            for name, one in zip(names, detectors, strict=True)
+        ]
         fitted, out_of_fold, in_sample = zip(*fits, strict=True)
         scale = np.std(out_of_fold, axis=1)
         if not scale.min() > 0:
@@ -192,36 +222,51 @@ class CombinedDetector(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator,
         self.named_detectors_ = dict(zip(names, fitted, strict=True))
         self.mean_, self.scale_ = np.mean(out_of_fold, axis=1), scale
         combined = self._combine(out_of_fold)
-        self.offset_ = float(np.quantile(combined, float(self.fpr), method="lower"))
-        take_names(self, fitted[0])
+        self.offset_ = float(np.quantile(combined, float(share), method="lower"))
+        self._doubt = _find_doubt(normals.X, self.fpr)
+        take_names(self, next((one for one in fitted if hasattr(one, "n_features_in_")), fitted[0]))
         return combined, self._combine(in_sample)
 
     def _combine(self, scores):
         pairs = zip(scores, self.mean_, self.scale_, strict=True)
         return np.mean([(one - mean) / scale for one, mean, scale in pairs], axis=0)
 
-    def _check_parameters(self):
-        read_fpr(self.fpr)
+    def _list_parts(self):
+        """Return the named detectors that are not dropped."""
         try:
-            pairs = [(name, one) for name, one in self.detectors if not (isinstance(one, str) and one == "drop")]
+            return [(name, one) for name, one in self.detectors if not (isinstance(one, str) and one == "drop")]
         except (TypeError, ValueError):
             raise ValueError(f"detectors must be a list of (name, detector); got {self.detectors!r}.") from None
-        if not pairs:
+
+    def _check_parts(self):
+        parts = self._list_parts()
+        if not parts:
             raise ValueError("detectors is empty, or all of it is dropped; give at least one (name, detector).")
-        names, detectors = zip(*pairs, strict=True)
-        self._validate_names(names)
-        for name, one in pairs:
+        self._validate_names([name for name, _ in parts])
+        for name, one in parts:
             check_has_scores(f"detector {name!r}", one)
             if is_frozen(one):
                 raise ValueError(
                     f"Detector {name!r} is frozen: its scores of these images would pass for those of new ones. Pass "
                     "it without FrozenEstimator; it is fitted here."
                 )
-        return names, detectors
+        return parts
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        first = [one for _, one in self.detectors if one != "drop"][:1]
-        if first:
-            tags.input_tags = get_tags(first[0]).input_tags
+        inputs = [get_tags(one).input_tags for _, one in self._list_parts()]
+        for field in fields(tags.input_tags) if inputs else ():
+            combine = any if field.name in _DEMANDS else all
+            setattr(tags.input_tags, field.name, combine(getattr(one, field.name) for one in inputs))
         return tags
+
+
+def _find_doubt(X, fpr):
+    """Return why ``offset_`` will not hold, where it stands on columns that were learnt in front of the folds."""
+    found = find_learnt_column(X)
+    if found is None:
+        return ""
+    return (
+        f"CombinedDetector's own threshold will not hold fpr={fpr}: {found[1]} in front of it learnt from the images "
+        "that it leaves out of its folds. FPRThresholdCV around both sets one that does."
+    )

@@ -54,29 +54,30 @@ def read_p_values(scores, edges, p_values):
 
 def threshold(fpr, edges, p_values):
     """Return the score below which, and only below which, the p-value is at most `fpr`."""
-    return float(edges[np.searchsorted(p_values, float(fpr), side="right") - 1])
+    return float(edges[np.searchsorted(p_values, float(read_fpr(fpr)), side="right") - 1])
 
 
 def aimed_rate(fpr, p_values):
     """Return the largest p-value that is at most `fpr`: k/(n + 1) without groups and ties."""
-    return float(p_values[np.searchsorted(p_values, float(fpr), side="right") - 1])
+    return float(p_values[np.searchsorted(p_values, float(read_fpr(fpr)), side="right") - 1])
+
+
+def shifted_rate(drift, offset, edges, p_values):
+    """Return by how much the rate below a threshold grows when new scores rise by `drift`, which may be NaN."""
+    if np.isnan(drift):
+        return np.nan
+    before, after = read_p_values(np.nextafter([offset, offset - drift], -np.inf), edges, p_values)
+    return float(after - before)
 
 
 def conformal_rank(fpr, n_groups):
-    """Return the largest k with k/(n_groups + 1) <= fpr, as fractions or as the floats nearest to them.
-
-    That is floor((n + 1) * fpr) of the decimal number that `fpr` says, 29 for 0.29 and n = 99; and 3 for the float
-    3/301 and n = 300, although its decimal form may lie below that fraction.
-    """
-    share = read_fpr(fpr)
-    rank = math.floor((n_groups + 1) * share)
-    return rank + ((rank + 1) / (n_groups + 1) <= float(share))
+    """Return the largest k with k/(n_groups + 1) <= fpr, of the fraction that `fpr` says: 29 for 0.29 and n = 99."""
+    return math.floor((n_groups + 1) * read_fpr(fpr))
 
 
 def groups_needed(fpr):
     """Return how many groups, or images, a rate needs at least: the smallest n with 1/(n + 1) <= fpr."""
-    enough = math.ceil(1 / read_fpr(fpr)) - 1
-    return enough - (conformal_rank(fpr, enough - 1) > 0)
+    return math.ceil(1 / read_fpr(fpr)) - 1
 
 
 def rate_interval(rank, n_groups, coverage=0.95):

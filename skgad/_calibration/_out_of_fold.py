@@ -6,12 +6,12 @@ A detector that can leave images out more cheaply than by refits says so by a me
     `fold` holds an int for each image; images that share it are left out together. The detector is fitted on all
     images, and returns two arrays of shape (n_samples,): the score of each image by a detector fitted without its fold,
     and its score by the detector fitted on all. It returns NotImplemented where it has no cheaper way for such folds.
+    Metadata that its ``fit`` asks for come as keywords.
 
 Both arrays come from one call since a detector that streams over images can score them twice in one pass. Whatever
 lacks the method, a pipeline for instance, is cloned and refitted for each fold.
 """
 
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -21,11 +21,15 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold, LeaveOneOut, check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from .._conventions._columns import read_scores
+from .._conventions._masked import refuse_masked
+from .._conventions._parameters import check_splitter
+from .._conventions._scores import check_scores, check_shape, read_scores
+from .._conventions._sklearn import safe_indexing, slice_metadata
+from .._conventions._warnings import warn
 from ..exceptions import WorkingPointWarning
 
 _FEWEST_FOLDS = 5  # without two of fewer folds, a fit tells nothing about one of all images
@@ -77,6 +81,7 @@ def _refuse_frozen(steps):
 
 def number_groups(groups, n_samples, rows):
     """Return the number of the group of each image in `rows`: from 0, without gaps, an int array."""
+    refuse_masked("groups", groups)
     groups = np.asarray(groups)
     if groups.shape != (n_samples,):
         raise ValueError(f"groups must hold one group an image, shape ({n_samples},); got shape {groups.shape}.")
@@ -91,6 +96,7 @@ def find_splitter(cv, n_groups, *, grouped):
     if isinstance(cv, str):
         _check_word(cv, grouped)
         return None
+    check_splitter(cv)
     if not counts_folds(cv):
         return check_cv(cv)
     if cv > n_groups:
@@ -102,12 +108,23 @@ def find_splitter(cv, n_groups, *, grouped):
     return GroupKFold(cv) if grouped else check_cv(cv)
 
 
+def find_consumer(cv):
+    """Return the splitter that metadata such as groups can go to; None for a word, a number, a list of folds."""
+    return cv if hasattr(cv, "split") and not isinstance(cv, (str, type)) else None
+
+
 def counts_folds(cv):
     """Return whether `cv` is a number of folds."""
     return isinstance(cv, Integral) and not isinstance(cv, bool)
 
 
-def read_positions(part):
+def list_folds(splitter, normals, metadata):
+    """Return the folds of a splitter as a list of positions among the normal images."""
+    folds = splitter.split(normals.X, np.ones(len(normals), dtype=int), **metadata)
+    return [(_read_positions(train), _read_positions(test)) for train, test in folds]
+
+
+def _read_positions(part):
     """Return a part of a fold as an array of positions; a mask will do."""
     part = np.asarray(part)
     if part.dtype == bool:
@@ -117,19 +134,20 @@ def read_positions(part):
     return part.astype(np.intp)
 
 
-def fit_and_score(estimator, X, n_samples, folds, groups, *, n_jobs, verbose, check_drift=True):
-    """Fit a detector on all images, and score each by one that has not seen its fold.
+def fit_and_score(estimator, normals, folds, groups, *, metadata, n_jobs, verbose, check_drift=True):
+    """Fit a detector on all normal images, and score each by one that has not seen its fold.
 
     Parameters
     ----------
     estimator : estimator
         Not a frozen one.
-    X : array-like, frame or sequence of length n_samples
-    n_samples : int
+    normals : Normals
     folds : list of (train, test), or None
-        Positions. None leaves out one image at a time.
-    groups : ndarray of int of shape (n_samples,) or None
+        Positions among them. None leaves out one image at a time.
+    groups : ndarray of int of shape (n_normals,) or None
         No group may fall on both sides of a fold.
+    metadata : dict
+        What goes to each ``fit``; arrays of a value an image go with their images.
     n_jobs, verbose : int or None, int
         Of joblib.
     check_drift : bool, default=True
@@ -139,39 +157,33 @@ def fit_and_score(estimator, X, n_samples, folds, groups, *, n_jobs, verbose, ch
     -------
     estimator : estimator
         Fitted on all images; a clone.
-    out_of_fold, in_sample : ndarray of shape (n_samples,)
+    out_of_fold, in_sample : ndarray of shape (n_normals,)
     drift : float
         By how much the scores of new images rise, on average, from the models of the folds to the one of all images, as
         far as a further fit tells; NaN where there is none.
     """
+    X, n_samples = normals.X, len(normals)
     fold = np.arange(n_samples) if folds is None else _number_folds(folds, n_samples, groups)
     fitted = clone(estimator)
     offers = fold is not None and hasattr(fitted, "fit_score_out_of_fold")
-    scores = fitted.fit_score_out_of_fold(X, fold) if offers else NotImplemented
+    scores = fitted.fit_score_out_of_fold(X, fold, **metadata) if offers else NotImplemented
     refit = scores is NotImplemented
     if refit:
-        in_sample = read_scores(fitted.fit(X, None), X)  # first, so that an error counts rows as the caller does
-        singles = list(LeaveOneOut().split(X)) if folds is None else folds
-        scores = _refit(estimator, X, singles, n_jobs, verbose), in_sample
-    out_of_fold, in_sample = (check_scores(estimator, one, n_samples) for one in scores)
+        in_sample = read_scores(fitted.fit(X, None, **metadata), X)  # first: its errors count rows as the caller does
+        singles = list(LeaveOneOut().split(np.empty(n_samples))) if folds is None else folds
+        scores = _refit(estimator, X, singles, metadata, n_jobs, verbose), in_sample
+    out_of_fold, in_sample = (check_scores(estimator, one, normals.rows) for one in scores)
     checks = check_drift and refit and folds is not None
-    drift = _measure_drift(clone(estimator), X, folds, out_of_fold) if checks else np.nan
+    drift = _measure_drift(clone(estimator), X, folds, metadata, out_of_fold) if checks else np.nan
     return fitted, out_of_fold, in_sample, drift
 
 
-def check_scores(estimator, scores, n_samples):
-    """Return scores as float64, or raise ValueError unless there is a finite one for each image."""
-    scores = _check_shape(estimator, np.asarray(scores, dtype=np.float64), n_samples)
-    if not np.isfinite(scores).all():
-        odd = int(np.argmin(np.isfinite(scores)))
-        raise ValueError(f"{estimator!r} gives the score {scores[odd]} to normal image {odd}; scores must be finite.")
-    return scores
-
-
-def _check_shape(estimator, scores, n_samples):
-    if scores.shape != (n_samples,):
-        raise ValueError(f"{estimator!r} gives scores of shape {scores.shape} for {n_samples} images; want one each.")
-    return scores
+def inflation(out_of_fold, in_sample):
+    """Return the ratio of mean squared distances, NaN where the scores are not minus a distance."""
+    inside = np.mean(np.square(in_sample))
+    if max(out_of_fold.max(), in_sample.max()) > 0 or inside == 0:
+        return np.nan
+    return float(np.mean(np.square(out_of_fold)) / inside)
 
 
 def _check_word(cv, grouped):
@@ -185,15 +197,15 @@ def _check_word(cv, grouped):
         raise ValueError(f"cv must be an int, 'loo', a splitter or an iterable of folds{hint}; got {cv!r}.")
 
 
-def _refit(estimator, X, folds, n_jobs, verbose):
-    tasks = (delayed(_score_fold)(clone(estimator), X, train, test) for train, test in folds)
+def _refit(estimator, X, folds, metadata, n_jobs, verbose):
+    tasks = (delayed(_score_fold)(clone(estimator), X, train, test, metadata) for train, test in folds)
     scores = np.concatenate(Parallel(n_jobs=n_jobs, verbose=verbose)(tasks))
     result = np.empty(len(scores))
     result[np.concatenate([test for _, test in folds])] = scores
     return result
 
 
-def _measure_drift(estimator, X, folds, scores):
+def _measure_drift(estimator, X, folds, metadata, scores):
     """Return by how much the scores of two folds rise when only their own fold is left out, instead of both.
 
     From the models of the folds to the final one, which learns from a fold more, they rise by about as much again.
@@ -203,21 +215,24 @@ def _measure_drift(estimator, X, folds, scores):
     (train, first), (_, second) = folds[0], folds[len(folds) // 2]
     both = np.concatenate([first, second])
     try:
-        estimator.fit(_safe_indexing(X, np.setdiff1d(train, second)), None)
-        return float(np.mean(scores[both] - read_scores(estimator, _safe_indexing(X, both))))
+        _fit_rows(estimator, X, np.setdiff1d(train, second), metadata)
+        return float(np.mean(scores[both] - read_scores(estimator, safe_indexing(X, both))))
     except Exception as error:  # a check only; detectors raise what they like on few images
-        warnings.warn(
+        warn(
             f"fpr may not hold: without two folds the detector cannot be fitted ({error}), so the models of the folds "
             "tell little about the final one. Take more folds, or cv='loo'.",
             WorkingPointWarning,
-            stacklevel=5,
         )
         return np.nan
 
 
-def _score_fold(estimator, X, train, test):
-    estimator.fit(_safe_indexing(X, train), None)
-    return _check_shape(estimator, read_scores(estimator, _safe_indexing(X, test)), len(test))
+def _score_fold(estimator, X, train, test, metadata):
+    _fit_rows(estimator, X, train, metadata)
+    return check_shape(estimator, read_scores(estimator, safe_indexing(X, test)), len(test))
+
+
+def _fit_rows(estimator, X, rows, metadata):
+    estimator.fit(safe_indexing(X, rows), None, **slice_metadata(X, metadata, rows))
 
 
 def _number_folds(folds, n_samples, groups):

@@ -5,17 +5,17 @@ normal images that are called anomalous. `FPRThresholdCV`, next door, reaches it
 """
 
 import re
-import warnings
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import all_or_nothing
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
 from .._conventions._parameters import read_fpr
-from .._gaussian._laws import chi_quantile, predictive_fpr
+from .._conventions._transaction import all_or_nothing
+from .._conventions._warnings import warn
+from .._gaussian._laws import chi_quantile, doubt_chi_square
 from ..exceptions import WorkingPointWarning
 
 _CHI_COLUMN = re.compile(r"(?:^|__)(npca_)?chi(\d+)$")
@@ -108,13 +108,9 @@ class FPRThreshold(ScoredOutlierMixin, StampedEstimator):
         quantiles = chi_quantile(self.fpr, dof)
         self.dof_ = dof
         self.offset_ = -float(quantiles.sum())
-        doubt = _doubt(self.fpr, quantiles, dof, n_normals, behind_npca)
+        doubt = doubt_chi_square(self.fpr, dof, n_normals, behind_npca=behind_npca)
         if doubt:
-            warnings.warn(
-                f"The chi-square threshold will not hold fpr={self.fpr}: {doubt}. FPRThresholdCV sets one that does.",
-                WorkingPointWarning,
-                stacklevel=2,
-            )
+            warn(doubt, WorkingPointWarning)
         return self
 
     def score_samples(self, X):
@@ -171,19 +167,3 @@ def _broadcast_dof(dof, n_levels):
     if values.ndim > 1 or values.dtype.kind not in "iu" or values.size not in (1, n_levels) or values.min() < 1:
         raise ValueError(f"dof must be a positive int, or one for each of the {n_levels} columns; got {dof!r}.")
     return np.broadcast_to(values, n_levels).copy()
-
-
-def _doubt(fpr, quantiles, dof, n_normals, behind_npca):
-    """Return why the chi-square law cannot hold, or an empty string."""
-    if len(dof) > 1:
-        return f"{len(dof)} levels are summed, and a sum of quantiles is no quantile of the sum"
-    if behind_npca:
-        return "NPCA chose its directions on the same images"
-    expected = float(predictive_fpr(quantiles, n_normals, dof)[0])
-    if np.isnan(expected):
-        return f"{n_normals} normal images do not determine a Gaussian of {dof[0]} features"
-    if expected > 2 * fpr:
-        return (
-            f"even exactly Gaussian data would reach {expected:.2g} with {n_normals} normal images, {dof[0]} features"
-        )
-    return ""

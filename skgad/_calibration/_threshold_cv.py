@@ -1,21 +1,26 @@
 """The working point that holds: a threshold from scores of normal images by detectors that have not seen them."""
 
-import warnings
 from typing import ClassVar
 
 import numpy as np
 from sklearn import get_config
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.model_selection import GroupKFold
-from sklearn.utils import _safe_indexing, get_tags, indexable
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import all_or_nothing, check_has_scores, count_samples, read_scores, take_names
+from .._conventions._columns import count_samples, take_names
 from .._conventions._decisions import ScoredOutlierMixin
-from .._conventions._labels import normal_rows
+from .._conventions._metadata import route_fit
+from .._conventions._normals import read_normals
+from .._conventions._parameters import read_fpr
+from .._conventions._scores import check_has_scores, check_scores, read_scores
+from .._conventions._sklearn import slice_metadata
+from .._conventions._transaction import all_or_nothing
+from .._conventions._warnings import warn
 from ..exceptions import WorkingPointWarning
 from ._conformal import (
     aimed_rate,
@@ -24,17 +29,21 @@ from ._conformal import (
     p_value_steps,
     rate_interval,
     read_p_values,
+    shifted_rate,
     threshold,
 )
+from ._learnt_columns import refuse_learnt_columns
 from ._out_of_fold import (
-    check_scores,
     counts_folds,
+    find_consumer,
     find_splitter,
     fit_and_score,
+    inflation,
     is_frozen,
+    list_folds,
     number_groups,
-    read_positions,
 )
+from ._summary import summarise
 
 
 def _has(method):
@@ -52,10 +61,10 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     estimator : estimator
         An outlier detector, or a pipeline that ends in one, with ``score_samples`` or ``decision_function`` (higher =
         more normal; PyOD's have the other sign, and need a wrapper). Whatever learns from the images belongs inside:
-        `NPCA` picks its directions on the same images, so it must be refitted with each fold. The feature extractor
-        learns nothing and belongs in front. A detector that is fitted already is fitted anew, unless it comes as
-        ``FrozenEstimator(detector)``: then it is kept, and calibrated on the images given here, which it must not have
-        seen (*split calibration*).
+        `NPCA` picks its directions on the same images, so it must be refitted with each fold; where the names of the
+        columns tell that it stood in front, that is refused. The feature extractor learns nothing and belongs in front.
+        A detector that is fitted already is fitted anew, unless it comes as ``FrozenEstimator(detector)``: then it is
+        kept, and calibrated on the images given here, which it must not have seen (*split calibration*).
     fpr : float in (0, 1), default=0.01
         The false-positive rate: the share of normal images that may be called anomalous.
     cv : int, "loo", splitter or iterable, default=20
@@ -183,7 +192,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         self.verbose = verbose
 
     @all_or_nothing
-    def fit(self, X, y=None, *, groups=None):
+    def fit(self, X, y=None, *, groups=None, **fit_params):
         """Score the normal images out of fold, set the threshold, and refit on all of them.
 
         Parameters
@@ -195,6 +204,10 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         groups : array-like of shape (n_samples,), default=None
             Which images belong together: photographs of one part, cells of one module. They stay on one side of each
             fold, and each group counts once. Goes to `cv` too, if that is a splitter of groups.
+        **fit_params : dict
+            Metadata that `estimator` or `cv` request, such as ``sample_weight``, where scikit-learn's metadata routing
+            is enabled. What holds a value for each image is cut down with the images, to the normal ones and to each
+            fold.
 
         Returns
         -------
@@ -206,45 +219,44 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
             If `fpr` is not in (0, 1) or cannot be reached with so few normal images or groups; there are fewer of them
             than folds; a fold is without normal images, leaves some image without a score or scores it twice, or tears
             a group apart; ``cv="loo"`` comes with groups; a score is not finite; a frozen detector is unfitted or
-            stands behind a step that is not frozen. The estimator is what it was before.
+            stands behind a step that is not frozen; the names of the columns tell that they were learnt from these
+            images in front of the folds (``level7__npca0``, ``pca0``, ``level7__chi112``); metadata come without
+            routing. The estimator is what it was before.
         TypeError
-            If `estimator` has neither ``score_samples`` nor ``decision_function``.
+            If `estimator` has neither ``score_samples`` nor ``decision_function``, or PyOD's sign.
         """
         check_has_scores("estimator", self.estimator)
-        X, groups, numbers = self._read_normals(X, y, groups)
-        n_samples = count_samples(X)
-        n_groups = n_samples if groups is None else int(numbers.max()) + 1
-        rank = self._find_rank(n_groups, grouped=groups is not None)
+        share = read_fpr(self.fpr)
         frozen = is_frozen(self.estimator)
-        if frozen:
-            estimator = clone(self.estimator).fit(X, None)
-            scores = check_scores(estimator, read_scores(estimator, X), n_samples)
-            inflation = drift = np.nan
-        else:
-            folds = self._make_folds(X, n_samples, groups, n_groups)
-            estimator, scores, in_sample, drift = fit_and_score(
-                self.estimator, X, n_samples, folds, numbers, n_jobs=self.n_jobs, verbose=self.verbose
-            )
-            inflation = _inflation(scores, in_sample)
-        self._edges, self._p_values = p_value_steps(scores, numbers)
-        self._rank = rank
-        self._aim, self._exact = aimed_rate(self.fpr, self._p_values), frozen and groups is None
+        if not frozen:
+            refuse_learnt_columns(X)
+        to_estimator, to_splitter = self._route(groups, fit_params)
+        normals = read_normals(X, y)
+        to_estimator, to_splitter = (slice_metadata(X, one, normals.rows) for one in (to_estimator, to_splitter))
+        numbers = None if groups is None else number_groups(groups, count_samples(X), normals.rows)
+        n_groups = len(normals) if numbers is None else int(numbers.max()) + 1
+        rank = self._find_rank(share, n_groups, grouped=groups is not None)
+        with normals.errors_for_caller():
+            if frozen:
+                self._score_as_it_is(normals)
+            else:
+                self._score_out_of_fold(normals, numbers, n_groups, to_estimator, to_splitter)
+        self._edges, self._p_values = p_value_steps(self.out_of_fold_scores_, numbers)
+        self._fpr, self._rank = float(share), rank
+        self._aim, self._exact = aimed_rate(share, self._p_values), frozen and groups is None
         self.n_groups_ = n_groups
-        self.out_of_fold_scores_ = scores
-        self.offset_ = threshold(self.fpr, self._edges, self._p_values)
+        self.offset_ = threshold(share, self._edges, self._p_values)
         self.fpr_interval_ = rate_interval(rank, n_groups)
-        self.inflation_ = inflation
-        self.drifted_fpr_ = self._predict_rate(drift)
-        self.estimator_ = estimator
-        take_names(self, estimator)
+        rise = shifted_rate(self._drift, self.offset_, self._edges, self._p_values)
+        self.drifted_fpr_ = float(np.clip(self._aim + rise, 0, 1))
+        take_names(self, self.estimator_)
         if self._drifts():
-            warnings.warn(
+            warn(
                 f"fpr={self.fpr} may not hold: the scores change from the models of the folds, which learn from fewer "
                 f"images, to the final one, and point to a rate of about {self.drifted_fpr_:.2g}; how large the miss "
                 "is, and even its direction, is uncertain. Take more folds, or cv='loo'; give a detector that draws at "
                 "random a random_state.",
                 WorkingPointWarning,
-                stacklevel=3,
             )
         return self
 
@@ -322,105 +334,69 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         str
         """
         check_is_fitted(self)
-        n_images, n_groups = len(self.out_of_fold_scores_), self.n_groups_
-        basis = f"{n_images} normal images"
-        if n_groups < n_images:
-            basis += f" in {n_groups} groups, each of which counts once"
-        low, high = self.fpr_interval_
-        exact = "This is exact for independent images whose scores do not tie."
-        nominal = "This is nominal: the law is exact only for split calibration, one image a group."
-        lines = [
-            f"An image is called anomalous if its score is below {self.offset_:.6g}.",
-            f"Asked for: {float(self.fpr):.4g} of the normal images. Aimed at: {self._aim:.4g}. The smallest rate with "
-            f"{n_groups} {'groups' if n_groups < n_images else 'images'} is {1 / (n_groups + 1):.4g}.",
-            f"The threshold rests on {basis}, none of which was seen by the model that scored it.",
-            f"In 95 of 100 such calibrations the rate lies between {low:.3g} and {high:.3g}. "
-            + (exact if self._exact else nominal),
-        ]
-        if not np.isnan(self.inflation_):
-            lines.append(
-                f"Where images were not learnt, their mean squared distance is {self.inflation_:.3g} times as large."
-            )
-        if self._drifts():
-            lines.append(
-                f"It may not hold: the models of the folds point to a rate of about {self.drifted_fpr_:.2g}, with "
-                "little certainty. Take more folds, or cv='loo'."
-            )
-        lines.append(
-            "All of it holds for images like these, not for parts, batches or cameras that are not among them."
-        )
-        return "\n".join(lines)
+        return summarise(self._fpr, self, self._aim, exact=self._exact, drifts=self._drifts())
 
     def get_metadata_routing(self):
-        """Return where metadata go: ``groups`` to this estimator and to the splitter.
+        """Return where metadata go: ``groups`` to this estimator, and what they request to the detector and splitter.
 
         Returns
         -------
         sklearn.utils.metadata_routing.MetadataRouter
         """
-        router, splitter = MetadataRouter(owner=self).add_self_request(self), self._routed_splitter()
+        router = MetadataRouter(owner=self).add_self_request(self)
+        router.add(estimator=self.estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
+        splitter = self._find_consumer()
         if splitter is not None:
             router.add(splitter=splitter, method_mapping=MethodMapping().add(caller="fit", callee="split"))
         return router
 
-    def _read_normals(self, X, y, groups):
-        """Return the normal images, their groups as given, and the number of each one's group."""
-        X = indexable(X)[0]
-        n_samples = count_samples(X)
-        if n_samples == 0:
-            raise ValueError("X is empty: n_samples = 0, a minimum of 1 is required.")
-        rows = normal_rows(y, n_samples)
-        rows = np.arange(n_samples) if rows is None else rows
-        X = X if len(rows) == n_samples else _safe_indexing(X, rows)
-        if groups is None:
-            return X, None, None
-        numbers = number_groups(groups, n_samples, rows)
-        return X, np.asarray(groups)[rows], numbers
+    def _route(self, groups, fit_params):
+        """Return the metadata of the detector's fit and those of the splitter's split."""
+        splitter = self._find_consumer()
+        if not get_config()["enable_metadata_routing"]:
+            routed = route_fit(self, **fit_params)
+            return routed.estimator.fit, {} if groups is None or splitter is None else {"groups": groups}
+        routed = route_fit(self, groups=groups, **fit_params)
+        return routed.estimator.fit, {} if splitter is None else routed.splitter.split
 
-    def _find_rank(self, n_groups, grouped):
-        rank = conformal_rank(self.fpr, n_groups)
+    def _score_as_it_is(self, normals):
+        """Set the scores of images that a frozen detector has not seen, and what they tell."""
+        self.estimator_ = clone(self.estimator).fit(normals.X, None)
+        self.out_of_fold_scores_ = check_scores(self.estimator_, read_scores(self.estimator_, normals.X), normals.rows)
+        self.inflation_ = self._drift = np.nan
+
+    def _score_out_of_fold(self, normals, numbers, n_groups, to_estimator, to_splitter):
+        """Set the detector fitted on all normal images, their scores by others, and what these tell."""
+        splitter = find_splitter(self.cv, n_groups, grouped=numbers is not None)
+        self.estimator_, self.out_of_fold_scores_, in_sample, self._drift = fit_and_score(
+            self.estimator,
+            normals,
+            None if splitter is None else list_folds(splitter, normals, to_splitter),
+            numbers,
+            metadata=to_estimator,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+        )
+        self.inflation_ = inflation(self.out_of_fold_scores_, in_sample)
+
+    def _find_rank(self, share, n_groups, grouped):
+        rank = conformal_rank(share, n_groups)
         if rank < 1:
             what, count = ("groups of normal images", "n_groups") if grouped else ("normal images", "n_samples")
             raise ValueError(
                 f"fpr={self.fpr} cannot be reached with {count} = {n_groups} {what}: the smallest rate is "
                 f"1/{n_groups + 1} = {1 / (n_groups + 1):.3g}. Raise fpr, or give at least "
-                f"{self._count_needed()} {'groups' if grouped else 'images'}."
+                f"{self._count_needed(share)} {'groups' if grouped else 'images'}."
             )
         return rank
 
-    def _count_needed(self):
+    def _count_needed(self, share):
         """Return how many images or groups the rate and the folds need."""
         folds = self.cv if counts_folds(self.cv) and not is_frozen(self.estimator) else 1
-        return max(groups_needed(self.fpr), int(folds))
+        return max(groups_needed(share), int(folds))
 
-    def _make_folds(self, X, n_samples, groups, n_groups):
-        """Return the folds as a list of positions, or None to leave out one image at a time."""
-        splitter = find_splitter(self.cv, n_groups, grouped=groups is not None)
-        if splitter is None:
-            return None
-        folds = splitter.split(X, np.ones(n_samples, dtype=int), **self._split_params(groups))
-        return [(read_positions(train), read_positions(test)) for train, test in folds]
-
-    def _split_params(self, groups):
-        if groups is None or self._routed_splitter() is None:
-            return {}
-        if get_config()["enable_metadata_routing"]:
-            return process_routing(self, "fit", groups=groups).splitter.split
-        return {"groups": groups}
-
-    def _routed_splitter(self):
-        """Return the splitter that groups go to; None for leave-one-out and folds that are listed."""
-        if counts_folds(self.cv):
-            return GroupKFold(self.cv)
-        return self.cv if hasattr(self.cv, "split") and not isinstance(self.cv, str) else None
-
-    def _predict_rate(self, drift):
-        """Return the rate aimed at, and what is added to it when the scores of new images rise by `drift`."""
-        if np.isnan(drift):
-            return np.nan
-        edges = np.nextafter([self.offset_, self.offset_ - drift], -np.inf)
-        before, after = read_p_values(edges, self._edges, self._p_values)
-        return float(min(max(self._aim + after - before, 0), 1))
+    def _find_consumer(self):
+        return GroupKFold(self.cv) if counts_folds(self.cv) else find_consumer(self.cv)
 
     def _drifts(self):
         low, high = self.fpr_interval_
@@ -431,11 +407,3 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
-
-
-def _inflation(out_of_fold, in_sample):
-    """Return the ratio of mean squared distances, NaN where the scores are not minus a distance."""
-    inside = np.mean(np.square(in_sample))
-    if max(out_of_fold.max(), in_sample.max()) > 0 or inside == 0:
-        return np.nan
-    return float(np.mean(np.square(out_of_fold)) / inside)

@@ -3,12 +3,11 @@
 scikit-learn stamps its own classes only.
 """
 
-import warnings
-
 from sklearn.base import BaseEstimator
 
 from .._version import __version__
 from ..exceptions import VersionWarning
+from ._warnings import warn
 
 
 class StampedEstimator(BaseEstimator):
@@ -26,10 +25,9 @@ class StampedEstimator(BaseEstimator):
         state = dict(state)
         saved = state.pop("_skgad_version", "unknown")
         if saved != __version__:
-            warnings.warn(
+            warn(
                 f"This {type(self).__name__} was saved by skgad {saved} and is loaded by skgad {__version__}: it may "
                 "give other results, or fail. Fit it anew, or install the version that saved it.",
                 VersionWarning,
-                stacklevel=2,
             )
         super().__setstate__(state)

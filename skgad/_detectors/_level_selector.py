@@ -5,9 +5,10 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import all_or_nothing, read_columns
+from .._conventions._columns import read_columns
 from .._conventions._labels import normal_rows
 from .._conventions._levels import choose_levels, frame_like, level_number
+from .._conventions._transaction import all_or_nothing
 
 
 class LevelSelector(TransformerMixin, StampedEstimator):

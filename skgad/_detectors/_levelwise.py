@@ -10,9 +10,11 @@ from sklearn.base import MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import all_or_nothing, check_has_scores, read_columns, read_normal_rows, read_scores
+from .._conventions._columns import read_columns, read_normal_rows
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._levels import frame_like, join
+from .._conventions._scores import check_has_scores, read_scores
+from .._conventions._transaction import all_or_nothing
 
 
 class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, StampedEstimator):

@@ -5,12 +5,14 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import all_or_nothing, read_columns, read_normal_rows
+from .._conventions._columns import read_columns, read_normal_rows
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
 from .._conventions._levels import frame
 from .._conventions._parameters import read_fpr
-from .._gaussian._estimate import KINDS
+from .._conventions._transaction import all_or_nothing
+from .._gaussian._estimate import DIAGONAL_KINDS, KINDS
+from .._gaussian._laws import doubt_chi_square
 from .._gaussian._level_gaussians import LevelGaussians
 from ._covariance_estimator import fit_gaussian
 from ._distance_names import distance_names
@@ -27,7 +29,7 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
         ``fit``; its ``location_`` is used where it has one.
     fpr : float in (0, 1), default=0.01
         The false-positive rate that ``predict`` aims at by the chi-square law (equation 8). Real features reach far
-        more: see `FPRThresholdCV` for a threshold that holds.
+        more: `predict` warns where that is to be expected. `FPRThresholdCV` sets a threshold that holds.
 
     Attributes
     ----------
@@ -355,6 +357,13 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
         self.levels_ = list(self._groups)
         self.n_samples_seen_ = fitted.n_samples if n_samples is None else n_samples
         self.offset_ = -float(sum(fitted.chi_quantiles(self.fpr)))
+        self._doubt = doubt_chi_square(
+            self.fpr,
+            np.array([len(location) for location in fitted.locations]),
+            self.n_samples_seen_,
+            behind_npca=any("npca_chi" in name for name in self._distance_names),
+            has_law=fitted.kind not in DIAGONAL_KINDS,
+        )
         return self
 
     def _measure(self, X):

@@ -9,14 +9,20 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import all_or_nothing, read_columns, read_normal_rows
+from .._conventions._columns import read_columns, read_normal_rows
 from .._conventions._levels import frame_like, join
+from .._conventions._transaction import all_or_nothing
+from .._conventions._warnings import warn
 from .._gaussian._by_level import by_level
 from .._gaussian._moments import merge, moments
 from .._gaussian._principal_axes import decompose, decompose_rows
-from .._gaussian._spectrum import check_n_components, kept_components, warn_of_one
+from .._gaussian._spectrum import check_n_components, kept_components
 from ._shared_folders import warn_if_others_write
 
+_ONE = (  # in a grid of shares, 1 looks like all of the variance
+    "n_components=1 is an int, a number of components: one of each level is kept. To keep all of the variance, write "
+    "1.0. To keep one without this warning, ask for a share that is too small for two, such as 1e-12."
+)
 _RULES = ("complement", "published")
 
 
@@ -122,7 +128,7 @@ class NPCA(TransformerMixin, StampedEstimator):
         _check_parameters(self.n_components, self.rule)
         X, groups = read_normal_rows(self, X, y, reset=True, at_least=2)
         memory = check_memory(self.memory)
-        warn_if_others_write(memory, stacklevel=3)
+        warn_if_others_write(memory)
         decompose = memory.cache(decompose_rows)
         exact = self.rule == "published"
         self._learn(by_level(groups, lambda level: decompose(X[:, groups[level]], exact)), groups, len(X))
@@ -229,4 +235,5 @@ def _check_parameters(n_components, rule):
     check_n_components(n_components)
     if rule not in _RULES:
         raise ValueError(f"rule must be one of {', '.join(map(repr, _RULES))}; got {rule!r}.")
-    warn_of_one(n_components, stacklevel=4)
+    if n_components == 1 and not isinstance(n_components, (float, np.floating)):
+        warn(_ONE, UserWarning)

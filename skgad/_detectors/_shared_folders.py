@@ -2,11 +2,12 @@
 
 import os
 import stat
-import warnings
 from pathlib import Path
 
+from .._conventions._warnings import warn
 
-def warn_if_others_write(memory, *, stacklevel):
+
+def warn_if_others_write(memory):
     """Warn if other users can put files where a joblib.Memory looks for its own; on POSIX, which tells."""
     location = getattr(memory, "location", None)
     if os.name != "posix" or not isinstance(location, (str, Path)):
@@ -14,11 +15,10 @@ def warn_if_others_write(memory, *, stacklevel):
     outer, inner = Path(location), Path(location) / "joblib"
     # in a sticky folder, as /tmp is, others cannot take away what is ours; they may have made the inner one before us
     if _is_open(outer, but_sticky=True) or _is_open(inner):
-        warnings.warn(
+        warn(
             f"Other users of this machine can write into memory={str(location)!r}. joblib loads pickles from there, "
             "and a pickle runs the code of whoever wrote it. Take a folder that only you can write (chmod 700).",
             UserWarning,
-            stacklevel=stacklevel + 1,
         )
 
 

@@ -69,3 +69,39 @@ def predictive_fpr(threshold, n_samples, dof):
     n_samples, dof = np.broadcast_arrays(np.asarray(n_samples, dtype=float), np.asarray(dof, dtype=float))
     spare = np.where(n_samples > dof, n_samples - dof, np.nan)
     return stats.f.sf(np.square(threshold) * spare / (dof * (n_samples + 1)), dof, spare)
+
+
+def doubt_chi_square(fpr, dof, n_samples, *, behind_npca=False, has_law=True):
+    """Return why the chi-square law will not hold a false-positive rate; "" where nothing speaks against it.
+
+    Parameters
+    ----------
+    fpr : float
+    dof : ndarray of int of shape (n_levels,)
+        Degrees of freedom of each level's distance.
+    n_samples : int
+        Images that the Gaussians were estimated from.
+    behind_npca : bool, default=False
+        Whether `NPCA` chose the directions of a level on the same images.
+    has_law : bool, default=True
+        Whether the distances would follow the chi law on Gaussian data.
+    """
+    reason = _find_reason(fpr, dof, n_samples, behind_npca, has_law)
+    return reason and f"The chi-square threshold will not hold fpr={fpr}: {reason}. FPRThresholdCV sets one that does."
+
+
+def _find_reason(fpr, dof, n_samples, behind_npca, has_law):
+    if not has_law:
+        return "features that are not independent, of unit variance, follow no such law"
+    if len(dof) > 1:
+        return f"{len(dof)} levels are summed, and a sum of quantiles is no quantile of the sum"
+    if behind_npca:
+        return "NPCA chose its directions on the same images"
+    expected = float(predictive_fpr(chi_quantile(fpr, dof), n_samples, dof)[0])
+    if np.isnan(expected):
+        return f"{n_samples} normal images do not determine a Gaussian of {dof[0]} features"
+    if expected > 2 * fpr:
+        return (
+            f"even exactly Gaussian data would reach {expected:.2g} with {n_samples} normal images, {dof[0]} features"
+        )
+    return ""

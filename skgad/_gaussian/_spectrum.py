@@ -1,7 +1,5 @@
 """Which directions of a spectrum are kept: NPCA's rule (section IV-A of the paper)."""
 
-import warnings
-
 import numpy as np
 
 
@@ -68,17 +66,6 @@ def check_n_components(n_components):
         raise ValueError(
             "n_components must be a float in (0, 1], a share of the variance, or an int >= 1, a number of components; "
             f"got {n_components!r}."
-        )
-
-
-def warn_of_one(n_components, *, stacklevel):
-    """Warn if this is the int 1, which keeps one component, where a grid of shares would have 1.0, which keeps all."""
-    if n_components == 1 and not isinstance(n_components, (float, np.floating)):
-        warnings.warn(
-            "n_components=1 is an int, a number of components: one of each level is kept. To keep all of the variance, "
-            "write 1.0. To keep one without this warning, ask for a share that is too small for two, such as 1e-12.",
-            UserWarning,
-            stacklevel=stacklevel + 1,
         )
 
 

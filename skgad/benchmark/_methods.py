@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._conventions._columns import read_scores
 from .._conventions._levels import group_columns, level_number
+from .._conventions._scores import read_scores
 from .._detectors._mahalanobis import MahalanobisDetector
 from .._detectors._npca import NPCA
 from ._published import AUGMENTED

@@ -9,7 +9,6 @@ import csv
 import hashlib
 import os
 import shutil
-import warnings
 import zipfile
 import zlib
 from io import BytesIO
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from .._conventions._warnings import warn
 
 
 class Result(NamedTuple):
@@ -83,10 +84,9 @@ def read_whole(path, read):
         if aside.is_dir():
             shutil.rmtree(aside)
         os.replace(path, aside)
-        warnings.warn(
+        warn(
             f"{path} is damaged ({type(error).__name__}: {error}). It is put aside as {aside.name}, and computed anew.",
             UserWarning,
-            stacklevel=2,
         )
         return None
 

@@ -1,12 +1,12 @@
 """Folders of images in the layout of MVTec AD: train/good, test/<kind>, ground_truth/<kind>."""
 
-import warnings
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from sklearn.utils import Bunch
 
+from .._conventions._warnings import warn
 from ..exceptions import ImageWarning
 from ._masks import match_masks
 
@@ -89,7 +89,7 @@ def load_image_folder(root):
     test = [(folder, _find_images(folder, notes)) for folder in parts["test"]]
     masks = _find_masks(test, parts["ground_truth"], notes)
     for note in notes:
-        warnings.warn(note, ImageWarning, stacklevel=2)
+        warn(note, ImageWarning)
     kinds = np.array([folder.name for folder, images in test for _ in images], dtype=str)
     mask_test = np.empty(len(masks), dtype=object)
     mask_test[:] = [mask and str(mask) for mask in masks]

@@ -4,13 +4,13 @@ import hashlib
 import os
 import sqlite3
 import threading
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._conventions._warnings import warn
 from ..exceptions import CacheWarning
 from ._cache_file import find_remedy, join_remedies, make_error, open_file
 
@@ -103,7 +103,7 @@ class FeatureStore:
             remedy = join_remedies(find_remedy(self._obstacle))
             parts.append(f"{self._n_unwritten} entries could not be kept: {self._obstacle}. {remedy}")
         if parts:
-            warnings.warn(f"The cache {self.path}: {' '.join(parts)}", CacheWarning, stacklevel=3)
+            warn(f"The cache {self.path}: {' '.join(parts)}", CacheWarning)
 
     def info(self):
         """Return a `CacheInfo`."""

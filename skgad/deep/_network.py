@@ -4,11 +4,11 @@ The only module that moves data between devices.
 """
 
 import logging
-import warnings
 
 import numpy as np
 import torch
 
+from .._conventions._warnings import warn
 from ..exceptions import DeviceMemoryError, DeviceWarning
 from ._forward import lay_out_map, normalise, pool_locations, run_levels
 from ._identity import Identity, check_same_network
@@ -58,7 +58,7 @@ def choose_device(device, may_be_absent):
     """Return the name of the device to work on; the CPU, with a warning, where a CUDA device may be absent and is."""
     if may_be_absent and device != "auto" and not _is_there(_parse_device(device)):
         message = f"Fitted with device={device!r}, which is not here: working on the CPU."
-        warnings.warn(message, DeviceWarning, stacklevel=4)
+        warn(message, DeviceWarning)
         return "cpu"
     find_device(device)
     return device

@@ -8,8 +8,8 @@ rounding, finds the entries; another one does not.
 
 import hashlib
 import json
-import warnings
 
+from .._conventions._warnings import warn
 from ..exceptions import WeightsWarning
 from ._identity import Identity, agree
 
@@ -50,12 +50,11 @@ def recognise(store, name, settings, identity):
         if agree(identity.probe, other.probe):
             return _digest(other)
     if known:
-        warnings.warn(
+        warn(
             f"The cache holds features of {name} that the same weights do not give here: they were made with "
             f"{known[-1].libraries}, here is {identity.libraries}; or an attribute, or its code, is another. Features "
             "are computed anew.",
             WeightsWarning,
-            stacklevel=4,
         )
     store.put_weights(place, json.dumps([each.to_text() for each in (*known, identity)[-_KEPT:]]))
     return _digest(identity)

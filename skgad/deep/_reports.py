@@ -1,8 +1,8 @@
 """What a run over images tells its user: a progress bar, and at the end the images that could not be used."""
 
-import warnings
 from contextlib import contextmanager
 
+from .._conventions._warnings import warn
 from ..exceptions import ImageWarning
 
 _LISTED = 20  # bad images in a warning
@@ -26,4 +26,4 @@ def report(errors, n_images, consequence="their rows are NaN"):
         listed = "".join(f"\n  {error}" for error in errors[:_LISTED])
         more = f"\n  and {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
         message = f"{len(errors)} of {n_images} images cannot be used; {consequence}:{listed}{more}"
-        warnings.warn(message, ImageWarning, stacklevel=3)
+        warn(message, ImageWarning)

@@ -1,6 +1,5 @@
 """The extractor: images in, a frame of pooled features out, one column a channel, named by level."""
 
-import warnings
 from contextlib import closing
 
 import numpy as np
@@ -8,6 +7,7 @@ from sklearn.base import TransformerMixin
 
 from .._conventions._labels import normal_rows
 from .._conventions._levels import frame
+from .._conventions._warnings import warn
 from .._images._sequence import check_images
 from ..exceptions import DependencyError, WeightsWarning
 from ._cache import open_store
@@ -350,7 +350,7 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         >>> DeepFeatureTransformer("tf_efficientnet_lite0", resize="timm").find_box(256, 512)
         (144.0, 16.0, 368.0, 240.0)
         """
-        return self._resolve(warn=False).find_box(height, width)
+        return self._resolve(quiet=True).find_box(height, width)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns: ``level7__0000``, ...
@@ -364,9 +364,9 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         -------
         ndarray of str
         """
-        return self._resolve(warn=False).names.copy()
+        return self._resolve(quiet=True).names.copy()
 
-    def _resolve(self, warn=True):
+    def _resolve(self, quiet=False):
         """Return the `Extraction` that the parameters mean."""
         try:
             from ._extraction import resolve
@@ -376,9 +376,9 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
                 "timm. (Detectors that were fitted on features work without.)"
             ) from error
         extraction = resolve(self)
-        if warn and extraction.is_random:
+        if extraction.is_random and not quiet:
             message = "weights=None: the network is random, and its features tell nothing. This is for tests."
-            warnings.warn(message, WeightsWarning, stacklevel=3)
+            warn(message, WeightsWarning)
         return extraction
 
     def _verify(self, extraction, identity):

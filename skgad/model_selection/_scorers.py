@@ -7,8 +7,8 @@ that matters: scikit-learn's own ``scoring="average_precision"`` would rate how 
 import numpy as np
 from sklearn import metrics
 
-from .._conventions._columns import read_scores
 from .._conventions._labels import check_labels
+from .._conventions._scores import read_scores
 
 
 def auroc_score(estimator, X, y):

@@ -13,10 +13,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import all_or_nothing
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
 from .._conventions._parameters import read_fpr
+from .._conventions._transaction import all_or_nothing
 from ..deep import DeepFeatureTransformer
 from ._maps import AGGREGATES, LargestPixels, aggregate, upsample
 from ._passes import add_all, count_images, iter_maps, learn

@@ -6,9 +6,9 @@ from itertools import chain
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._conventions._columns import all_or_nothing
 from .._conventions._labels import normal_rows
 from .._conventions._parameters import read_fpr
+from .._conventions._transaction import all_or_nothing
 from .._gaussian._laws import chi_quantile
 from .._gaussian._places import KINDS, PIVOT_IMAGES
 from .._gaussian._spectrum import check_n_components
