@@ -30,7 +30,7 @@ print(f"{len(normal)} normal and {len(defective)} defective cells, {normal.shape
 #
 # - *chi-square law*: the paper's; it takes the Gaussian for the truth.
 # - *quantile of the training distances*: what many scripts do. The images that shaped the Gaussian lie too close to it.
-# - *20 folds*: ``FPRThresholdCV``, each cell scored by a detector that has not seen it.
+# - *leave-one-out*: ``FPRThresholdCV``, each cell scored by a detector that has not seen it.
 # - *split*: half of the cells to learn from, the other half to calibrate on.
 
 from scipy.stats import chi2
@@ -42,13 +42,13 @@ def count_alarms(train, held_out):
     """Return for each way the share of held-out rows that raise an alarm, at each target."""
     detector = MahalanobisDetector().fit(train)
     distances, learnt = -detector.score_samples(held_out), -detector.score_samples(train)
-    folds = FPRThresholdCV(MahalanobisDetector(), fpr=0.05).fit(train)
+    left_out = FPRThresholdCV(MahalanobisDetector(), fpr=0.05).fit(train)
     half = FrozenEstimator(MahalanobisDetector().fit(train[::2]))
     split = FPRThresholdCV(half, fpr=0.05).fit(train[1::2])
     return {
         "chi-square law": [np.mean(distances**2 > chi2.ppf(1 - rate, train.shape[1])) for rate in targets],
         "quantile of the training distances": [np.mean(distances > np.quantile(learnt, 1 - rate)) for rate in targets],
-        "20 folds": [np.mean(folds.p_values(held_out) <= rate) for rate in targets],
+        "leave-one-out": [np.mean(left_out.p_values(held_out) <= rate) for rate in targets],
         "split": [np.mean(split.p_values(held_out) <= rate) for rate in targets],
     }
 

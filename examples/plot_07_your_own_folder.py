@@ -68,14 +68,14 @@ for kind, count in zip(*np.unique(data.kind_test, return_counts=True), strict=Tr
 # %%
 # Learn
 # -----
-# A rate of 5 % needs 19 normal images at least, and twenty folds 20.
+# A rate of 5 % needs 19 normal images at least.
 
 from sklearn.pipeline import make_pipeline
 
 from skgad import NPCA, DeepFeatureTransformer, FPRThresholdCV, MahalanobisDetector
 
 extractor = DeepFeatureTransformer("tf_efficientnet_lite0", on_bad_image="nan")
-detector = FPRThresholdCV(make_pipeline(NPCA(0.01), MahalanobisDetector()), fpr=0.05, cv="loo")
+detector = FPRThresholdCV(make_pipeline(NPCA(0.01), MahalanobisDetector()), fpr=0.05)
 line = make_pipeline(extractor, detector).fit(data.X_train)
 print(line[-1].summary())
 

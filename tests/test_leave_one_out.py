@@ -8,6 +8,8 @@ from skgad._gaussian._leave_one_out import leave_one_out_distances
 from skgad._gaussian._leave_one_out_projected import projected_leave_one_out_distances
 from skgad._gaussian._secular import downdate, separate
 
+# one component, as the int 1, is meant here
+pytestmark = pytest.mark.filterwarnings("ignore:n_components=1 is an int:UserWarning")
 KINDS = ("ledoit_wolf", "oas", "empirical", "diagonal", "identity")
 SHAPES = [(300, 8), (60, 20), (22, 20), (20, 20), (21, 20), (15, 40), (30, 300), (4, 3)]
 
@@ -171,11 +173,11 @@ def test_directions_that_one_row_spans_alone_or_none_spans_are_dropped_as_by_a_r
 @pytest.mark.parametrize("n_components", [0.1, 3])
 def test_a_row_that_leaves_no_digits_to_the_others_asks_for_a_refit_and_others_need_none(n_components):
     X = draw((60, 20))
-    X[4] *= 1e4
+    X[4] *= 300
     distances = projected_leave_one_out_distances(X, n_components, "oas")
     assert np.flatnonzero(np.isnan(distances)).tolist() == [4]
     rows = [0, 1, 30]
-    np.testing.assert_allclose(distances[rows], refits(X, lambda: chain(n_components, "oas"), rows), rtol=1e-5)
+    np.testing.assert_allclose(distances[rows], refits(X, lambda: chain(n_components, "oas"), rows), rtol=1e-7)
 
 
 def test_a_row_without_enough_directions_in_the_others_asks_for_a_refit():
@@ -190,7 +192,7 @@ def test_a_row_whose_cut_lies_far_from_that_of_all_is_solved_for_as_far():
     X = np.random.default_rng(0).normal(size=(80, 30))
     X[7] *= 60  # holds most of the variance: without it a share of it cuts elsewhere
     distances = projected_leave_one_out_distances(X, 0.2, "oas")
-    assert NPCA(0.2).fit(X).n_components_[0] + 15 < 30 - 1
+    assert NPCA(0.2).fit(X).n_components_[0] > NPCA(0.2).fit(np.delete(X, 7, axis=0)).n_components_[0] + 15
     expected = refits(X, lambda: chain(0.2, "oas"), range(10))
     np.testing.assert_allclose(distances[:10], expected, rtol=1e-7)
 

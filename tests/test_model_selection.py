@@ -14,15 +14,15 @@ from skgad import NPCA, DeepFeatureTransformer, MahalanobisDetector
 from skgad.model_selection import (
     LevelSelector,
     NormalTrainSplit,
-    auroc_score,
-    average_precision_score,
-    neg_fpr_at_tpr_score,
-    partial_auroc_score,
+    auroc_scorer,
+    average_precision_scorer,
+    neg_fpr_at_tpr_scorer,
+    partial_auroc_scorer,
 )
 
 from .conftest import LITE0
 
-SCORERS = [auroc_score, average_precision_score, neg_fpr_at_tpr_score, partial_auroc_score]
+SCORERS = [auroc_scorer, average_precision_scorer, neg_fpr_at_tpr_scorer, partial_auroc_scorer]
 
 
 class Given:
@@ -41,14 +41,14 @@ def scores_and_labels(seed=0, n_normal=60, n_anomalous=25):
 def test_auroc_is_the_share_of_pairs_in_the_right_order():
     scores, y = scores_and_labels()
     pairs = scores[y == 1][:, np.newaxis] > scores[y == -1]
-    assert auroc_score(Given(), scores, y) == pytest.approx(pairs.mean())
+    assert auroc_scorer(Given(), scores, y) == pytest.approx(pairs.mean())
 
 
 def test_average_precision_is_that_of_the_anomalies():
     scores, y = scores_and_labels()
     ranked = y[np.argsort(scores)] == -1
     precision = np.cumsum(ranked) / np.arange(1, len(y) + 1)
-    assert average_precision_score(Given(), scores, y) == pytest.approx(precision[ranked].mean())
+    assert average_precision_scorer(Given(), scores, y) == pytest.approx(precision[ranked].mean())
 
 
 @pytest.mark.parametrize("tpr", [0.2, 0.5, 0.95, 1.0])
@@ -56,13 +56,13 @@ def test_fpr_at_tpr_is_read_off_the_roc_curve(tpr):
     scores, y = scores_and_labels()
     fpr, found, _ = metrics.roc_curve(y == -1, -scores, drop_intermediate=False)
     expected = -fpr[np.argmax(found >= tpr - 1e-12)]
-    assert partial(neg_fpr_at_tpr_score, tpr=tpr)(Given(), scores, y) == pytest.approx(expected)
+    assert partial(neg_fpr_at_tpr_scorer, tpr=tpr)(Given(), scores, y) == pytest.approx(expected)
 
 
 def test_partial_auroc_is_perfect_for_a_perfect_ranking_and_half_for_chance():
     y = np.repeat([1, -1], 500)
-    assert partial_auroc_score(Given(), y, y) == 1.0
-    assert partial_auroc_score(Given(), np.random.default_rng(0).normal(size=1000), y) == pytest.approx(0.5, abs=0.05)
+    assert partial_auroc_scorer(Given(), y, y) == 1.0
+    assert partial_auroc_scorer(Given(), np.random.default_rng(0).normal(size=1000), y) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("scorer", SCORERS)
@@ -94,9 +94,9 @@ def test_splitter_refuses_an_iterator():
 def test_scorers_refuse_bad_shares(share):
     scores, y = scores_and_labels()
     with pytest.raises(ValueError, match="must be a share"):
-        neg_fpr_at_tpr_score(Given(), scores, y, tpr=share)
+        neg_fpr_at_tpr_scorer(Given(), scores, y, tpr=share)
     with pytest.raises(ValueError, match="must be a share"):
-        partial_auroc_score(Given(), scores, y, max_fpr=share)
+        partial_auroc_scorer(Given(), scores, y, max_fpr=share)
 
 
 @pytest.mark.parametrize("scorer", SCORERS)
@@ -181,10 +181,10 @@ def test_groups_arrive_by_metadata_routing():
     X = rng.normal(size=(80, 2)) - y[:, np.newaxis]
     with sklearn.config_context(enable_metadata_routing=True):
         scores = cross_val_score(
-            OneClassSVM(), X, y, cv=NormalTrainSplit(GroupKFold(5)), scoring=auroc_score, params={"groups": groups}
+            OneClassSVM(), X, y, cv=NormalTrainSplit(GroupKFold(5)), scoring=auroc_scorer, params={"groups": groups}
         )
     expected = [
-        auroc_score(OneClassSVM().fit(X[train]), X[test], y[test])
+        auroc_scorer(OneClassSVM().fit(X[train]), X[test], y[test])
         for train, test in NormalTrainSplit(GroupKFold(5)).split(X, y, groups)
     ]
     np.testing.assert_allclose(scores, expected)

@@ -146,7 +146,7 @@ def test_folds_are_fitted_in_parallel_alike():
 
 
 def test_progress_is_told_on_request(capsys):
-    FPRThresholdCV(make_pipeline(NPCA(2), MahalanobisDetector()), fpr=0.1, verbose=1).fit(draw())
+    FPRThresholdCV(make_pipeline(NPCA(2), MahalanobisDetector()), fpr=0.1, cv=20, verbose=1).fit(draw())
     assert "20 out of" in "".join(capsys.readouterr())
 
 
@@ -155,7 +155,7 @@ def test_progress_is_told_on_request(capsys):
 
 def test_more_folds_than_normals_are_refused_with_both_numbers():
     with pytest.raises(ValueError, match=r"cv=20 .*n_samples = 15"):
-        FPRThresholdCV(MahalanobisDetector(), fpr=0.2).fit(draw(15))
+        FPRThresholdCV(MahalanobisDetector(), fpr=0.2, cv=20).fit(draw(15))
 
 
 def test_more_folds_than_groups_are_refused_with_both_numbers():
@@ -303,7 +303,7 @@ def test_a_rate_that_drifts_is_foretold_with_a_warning():
 
 def test_a_stable_fit_is_not_warned_of():
     X = draw(200)
-    detector = FPRThresholdCV(make_pipeline(NPCA(0.5), MahalanobisDetector()), fpr=0.1).fit(X)
+    detector = FPRThresholdCV(make_pipeline(NPCA(0.5), MahalanobisDetector()), fpr=0.1, cv=20).fit(X)
     assert detector.drifted_fpr_ == pytest.approx(0.1, abs=0.03)
     assert "not hold" not in detector.summary()
 

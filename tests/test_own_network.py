@@ -236,8 +236,8 @@ def test_modules_that_are_never_reached_are_refused():
         ({"std": (1, 0, 1)}, "std must be three positive"),
         ({"std": (1, float("nan"), 1)}, "std must be three positive"),
         ({"std": (float("inf"), 1, 1)}, "std must be three positive"),
-        ({"image_size": "64"}, "image_size must be an int"),
-        ({"n_prefix_tokens": -1}, "n_prefix_tokens must be an int"),
+        ({"image_size": "64"}, "image_size must be a positive int"),
+        ({"n_prefix_tokens": -1}, "n_prefix_tokens must be a non-negative int"),
         ({"image_size": 2}, "image_size=2: .*Kernel size"),
     ],
 )

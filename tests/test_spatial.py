@@ -466,8 +466,8 @@ def test_folds_without_room_for_their_sums_are_worked_out_anew(monkeypatch):
         ({"n_components": 0}, "n_components must be"),
         ({"n_components": 4}, "Level 1: .*only 3 components"),
         ({"smoothing": -1}, "smoothing must be"),
-        ({"top_share": 0.0}, r"top_share must lie in \(0, 1\]"),
-        ({"pixel_fpr": 1}, r"pixel_fpr must lie in \(0, 1\)"),
+        ({"top_share": 0.0}, r"top_share must be a share in \(0, 1\]"),
+        ({"pixel_fpr": 1}, r"pixel_fpr must be a share in \(0, 1\)"),
         ({"fpr": 5}, r"fpr must lie in \(0, 1\)"),
     ],
 )

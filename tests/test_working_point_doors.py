@@ -72,9 +72,8 @@ def test_a_frozen_detector_may_stand_behind_a_selection_that_saw_other_images():
         (make_pipeline(NPCA(0.5), MahalanobisDetector()), frame().iloc[:, :2], "NPCA chose its directions"),
         (MahalanobisDetector(), draw(30, 20), "even exactly Gaussian data would reach"),
         (MahalanobisDetector(), draw(30, 40), "do not determine a Gaussian"),
-        (MahalanobisDetector("diagonal"), draw(), "follow no such law"),
     ],
-    ids=["levels", "npca", "few", "fewer than features", "diagonal"],
+    ids=["levels", "npca", "few", "fewer than features"],
 )
 def test_the_detectors_own_threshold_voices_the_doubt_where_it_is_used(detector, X, reason):
     fitted = clone(detector).fit(X)

@@ -13,6 +13,7 @@ lacks the method, a pipeline for instance, is cloned and refitted for each fold.
 """
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,9 @@ from .._conventions._scores import check_scores, check_shape, read_scores
 from .._conventions._sklearn import safe_indexing, slice_metadata
 from .._conventions._warnings import warn
 from ..exceptions import WorkingPointWarning
+from ._closed_form import fit_and_leave_one_out, is_offered
 
+_FOLDS = 20
 _FEWEST_FOLDS = 5  # without two of fewer folds, a fit tells nothing about one of all images
 
 
@@ -89,6 +92,13 @@ def number_groups(groups, n_samples, rows):
     if (numbers < 0).any():
         raise ValueError(f"groups has a missing value at image {rows[np.argmin(numbers)]}; give it a group.")
     return numbers
+
+
+def choose_cv(cv, estimator, *, grouped):
+    """Return what cv=None means: leave-one-out where that takes no refits, twenty folds elsewhere; else `cv`."""
+    if cv is not None:
+        return cv
+    return "loo" if not grouped and is_offered(estimator) else _FOLDS
 
 
 def find_splitter(cv, n_groups, *, grouped):
@@ -165,8 +175,11 @@ def fit_and_score(estimator, normals, folds, groups, *, metadata, n_jobs, verbos
     X, n_samples = normals.X, len(normals)
     fold = np.arange(n_samples) if folds is None else _number_folds(folds, n_samples, groups)
     fitted = clone(estimator)
-    offers = fold is not None and hasattr(fitted, "fit_score_out_of_fold")
-    scores = fitted.fit_score_out_of_fold(X, fold, **metadata) if offers else NotImplemented
+    scores: Any = NotImplemented
+    if folds is None and not metadata and is_offered(fitted):
+        scores = fit_and_leave_one_out(fitted, X)
+    elif fold is not None and hasattr(fitted, "fit_score_out_of_fold"):
+        scores = fitted.fit_score_out_of_fold(X, fold, **metadata)
     refit = scores is NotImplemented
     if refit:
         in_sample = read_scores(fitted.fit(X, None, **metadata), X)  # first: its errors count rows as the caller does

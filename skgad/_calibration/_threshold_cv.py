@@ -34,6 +34,7 @@ from ._conformal import (
 )
 from ._learnt_columns import refuse_learnt_columns
 from ._out_of_fold import (
+    choose_cv,
     counts_folds,
     find_consumer,
     find_splitter,
@@ -53,30 +54,32 @@ def _has(method):
 class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     r"""Set the threshold of any outlier detector at a false-positive rate, by cross-validation on the normal images.
 
-    Every normal image is scored by a clone of `estimator` that was fitted without it. The threshold is the conformal
-    quantile of these scores; the detector that is kept is fitted on all of them.
+    Every normal image is scored by an `estimator` that has not seen it; the threshold is the conformal quantile of
+    these scores, and the detector that is kept is fitted on all images.
 
     Parameters
     ----------
     estimator : estimator
         An outlier detector, or a pipeline that ends in one, with ``score_samples`` or ``decision_function`` (higher =
         more normal; PyOD's have the other sign, and need a wrapper). Whatever learns from the images belongs inside:
-        `NPCA` picks its directions on the same images, so it must be refitted with each fold; where the names of the
-        columns tell that it stood in front, that is refused. The feature extractor learns nothing and belongs in front.
+        `NPCA` picks its directions on the same images, and where the names of the columns tell that it stood in front,
+        that is refused. The feature extractor learns nothing and belongs in front.
         A detector that is fitted already is fitted anew, unless it comes as ``FrozenEstimator(detector)``: then it is
         kept, and calibrated on the images given here, which it must not have seen (*split calibration*).
     fpr : float in (0, 1), default=0.01
         The false-positive rate: the share of normal images that may be called anomalous.
-    cv : int, "loo", splitter or iterable, default=20
-        The folds, as in scikit-learn; an iterable counts positions among the normal images. An int makes that many
-        contiguous folds without shuffling, or as many of whole groups where ``groups`` are given; for images in an
-        order that matters (kinds one after the other), pass ``KFold(20, shuffle=True, random_state=0)``. Each fold
-        model sees fewer images than the final one: five folds are often off, see the notes. "loo" leaves out one image
-        at a time: in closed form for a `MahalanobisDetector`, by refits for others. Unused for a frozen detector.
+    cv : None, int, "loo", splitter or iterable, default=None
+        None leaves out one image at a time where that takes no refits: for a `MahalanobisDetector`, alone or at the
+        end of a pipeline behind `NPCA` or ``LevelwiseTransformer(PCA(...))`` and steps that learn nothing. Elsewhere,
+        and where ``groups`` are given, it means twenty folds. An int makes that many contiguous folds without
+        shuffling, or as many of whole groups; for images in an order that matters (kinds one after the other), pass
+        ``KFold(20, shuffle=True, random_state=0)``. "loo" leaves out one image at a time, by refits where need be. A
+        splitter or an iterable is taken as in scikit-learn, with positions among the normal images. Unused for a
+        frozen detector.
     n_jobs : int, default=None
-        Folds that are fitted in parallel, as in scikit-learn.
+        Folds that are fitted in parallel.
     verbose : int, default=0
-        How much joblib reports while the folds are fitted.
+        How much joblib reports meanwhile.
 
     Attributes
     ----------
@@ -93,29 +96,22 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         groups, on i.i.d. continuous scores; nominal elsewhere.
     inflation_ : float
         Mean squared distance out of fold over that in sample, a distance being minus a score: how much farther out new
-        images lie than those that were learnt. NaN where scores are not minus a distance (some are positive), and for a
-        frozen detector, whose training images are not here. Negative scores of another kind, such as log-densities, get
-        a number that does not mean this.
+        images lie than those that were learnt. NaN where some scores are positive, and for a frozen detector.
     drifted_fpr_ : float
         The rate to be expected if the scores of new images change from the models of the folds to the final one as they
-        do when a further fold is added: a rough check of the fit's stability, by one more fit. NaN where nothing is
-        refitted (a frozen detector, one that leaves folds out by itself as a lone `MahalanobisDetector`, a
-        `CombinedDetector` and the detectors of `skgad.spatial` do), for
-        "loo", for fewer than five folds, and where a fit without two folds fails (which is warned of).
-    n_features_in_ : int
-        Number of columns seen in ``fit``, where `estimator` says so.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where `estimator` keeps them.
+        do when a further fold is added: a rough check of the fit's stability, by one more fit. NaN where no folds are
+        refitted, for fewer than five of them, and where a fit without two folds fails (which is warned of).
+    n_features_in_, feature_names_in_ : int, ndarray of shape (`n_features_in_`,)
+        Number and names of the columns seen in ``fit``, where `estimator` keeps them.
 
     Warns
     -----
     WorkingPointWarning
-        In `fit`, if ``drifted_fpr_`` lies outside of ``fpr_interval_``, or the fit that tells it fails.
+        In `fit`, if ``drifted_fpr_`` lies outside of ``fpr_interval_``, or cannot be told.
 
     See Also
     --------
     FPRThreshold : The paper's threshold from the chi-square law.
-    sklearn.model_selection.TunedThresholdClassifierCV : The same idea for classifiers, with anomalies at hand.
 
     Notes
     -----
@@ -126,29 +122,24 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     *What is guaranteed.* Split calibration on exchangeable normals: P(false alarm) <= k/(n+1), k = floor((n+1)*fpr),
     over the draw of the calibration set; the realised rate follows Beta(k, n+1-k) for i.i.d. continuous scores. Out of
     fold plus refit, leave-one-out included: no finite-sample guarantee (asymptotic, if the fit is stable); usually a
-    little conservative, since fold models see fewer images; its p-values and interval are approximate. The closed form
-    holds the shrinkage and its target fixed: a further approximation. With groups (several photographs of one part),
-    each group counts once, and P(false alarm) <= fpr for a group that is exchangeable with these, by the p-value
+    little conservative, since fold models see fewer images; its p-values and interval are approximate. Leave-one-out in
+    closed form equals refits within rounding; behind `NPCA` and from a thousand images on, within a thousandth. With
+    groups (several photographs of one part), each group counts once, and P(false alarm) <= fpr for a group that is
+    exchangeable with these, by the p-value
 
     .. math:: p(s) = \frac{1}{G + 1} \Bigl(1 + \sum_g \frac{\#\{i \in g : s_i \le s\}}{|g|}\Bigr)
 
-    *Where folds are off.* Behind `NPCA` or PCA, and for the empirical covariance, with about as many images as
-    features, the scale of the distances depends steeply on the number of images, so that fold models say little about
-    the final one: twenty folds reached up to four times a target of 10 %, five folds up to ten times or a tenth of it.
-    The warning tells of most such misses with five folds, of fewer than half with twenty; "loo" mends them.
-    `docs/conventions.md` has the measurements.
+    *Where folds are off.* Behind a reduction, with about as many images as features, twenty folds reached up to four
+    times a target of 10 %. The warning tells of fewer than half of such misses; leave-one-out mends them.
 
-    All of it is about new images that are exchangeable with these. Nothing is known about images from a part, a batch
-    or a camera that is not among them.
+    All of it is about new images that are exchangeable with these, not of parts, batches or cameras not among them.
 
     *False discoveries.* ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q`` calls images anomalous such
     that at most a share q of the calls, on average, is false. That is proved for split-conformal p-values on
-    independent images (Bates et al., 2023), not for cross-fitted ones. And the smallest p-value is 1/(n+1): among m
-    images at level q, there are m/(q*(n+1)) calls or more, or none.
+    independent images (Bates et al., 2023), not for cross-fitted ones.
 
-    *Cost*: one fit a fold, one for all, one for the check, and two scores an image; a detector with a method
-    ``fit_score_out_of_fold`` takes its own way (`docs/conventions.md`). Leave-one-out of a `MahalanobisDetector` costs
-    O(n D²) like a plain fit.
+    *Cost*: leave-one-out in closed form, a few fits up to a dozen, or, up to a thousand images, a few dozen; folds one
+    fit each, and one for the check.
 
     References
     ----------
@@ -169,8 +160,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     >>> round(float((detector.predict(new) == -1).mean()), 2)  # over such draws of X: 0.05, give or take 0.01
     0.06
 
-    Among a batch of 100 images, 20 of them anomalous, at most about one call in ten is to be false. Split calibration
-    makes it a theorem:
+    Split calibration makes it a theorem that of such calls in a batch at most one in ten is false, on average:
 
     >>> from sklearn.frozen import FrozenEstimator
     >>> fitted = MahalanobisDetector().fit(X[:500])
@@ -184,7 +174,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     # As for scikit-learn's splitters: groups have one meaning, and to ignore them breaks the premise.
     __metadata_request__fit: ClassVar = {"groups": True}
 
-    def __init__(self, estimator, *, fpr=0.01, cv=20, n_jobs=None, verbose=0):
+    def __init__(self, estimator, *, fpr=0.01, cv=None, n_jobs=None, verbose=0):
         self.estimator = estimator
         self.fpr = fpr
         self.cv = cv
@@ -230,17 +220,18 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         frozen = is_frozen(self.estimator)
         if not frozen:
             refuse_learnt_columns(X)
-        to_estimator, to_splitter = self._route(groups, fit_params)
+        cv = choose_cv(self.cv, self.estimator, grouped=groups is not None)
+        to_estimator, to_splitter = self._route(cv, groups, fit_params)
         normals = read_normals(X, y)
         to_estimator, to_splitter = (slice_metadata(X, one, normals.rows) for one in (to_estimator, to_splitter))
         numbers = None if groups is None else number_groups(groups, count_samples(X), normals.rows)
         n_groups = len(normals) if numbers is None else int(numbers.max()) + 1
-        rank = self._find_rank(share, n_groups, grouped=groups is not None)
+        rank = self._find_rank(share, cv, n_groups, grouped=groups is not None)
         with normals.errors_for_caller():
             if frozen:
                 self._score_as_it_is(normals)
             else:
-                self._score_out_of_fold(normals, numbers, n_groups, to_estimator, to_splitter)
+                self._score_out_of_fold(normals, cv, numbers, n_groups, to_estimator, to_splitter)
         self._edges, self._p_values = p_value_steps(self.out_of_fold_scores_, numbers)
         self._fpr, self._rank = float(share), rank
         self._aim, self._exact = aimed_rate(share, self._p_values), frozen and groups is None
@@ -345,14 +336,14 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         """
         router = MetadataRouter(owner=self).add_self_request(self)
         router.add(estimator=self.estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
-        splitter = self._find_consumer()
+        splitter = self._find_consumer(choose_cv(self.cv, self.estimator, grouped=True))
         if splitter is not None:
             router.add(splitter=splitter, method_mapping=MethodMapping().add(caller="fit", callee="split"))
         return router
 
-    def _route(self, groups, fit_params):
+    def _route(self, cv, groups, fit_params):
         """Return the metadata of the detector's fit and those of the splitter's split."""
-        splitter = self._find_consumer()
+        splitter = self._find_consumer(cv)
         if not get_config()["enable_metadata_routing"]:
             routed = route_fit(self, **fit_params)
             return routed.estimator.fit, {} if groups is None or splitter is None else {"groups": groups}
@@ -365,9 +356,9 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         self.out_of_fold_scores_ = check_scores(self.estimator_, read_scores(self.estimator_, normals.X), normals.rows)
         self.inflation_ = self._drift = np.nan
 
-    def _score_out_of_fold(self, normals, numbers, n_groups, to_estimator, to_splitter):
+    def _score_out_of_fold(self, normals, cv, numbers, n_groups, to_estimator, to_splitter):
         """Set the detector fitted on all normal images, their scores by others, and what these tell."""
-        splitter = find_splitter(self.cv, n_groups, grouped=numbers is not None)
+        splitter = find_splitter(cv, n_groups, grouped=numbers is not None)
         self.estimator_, self.out_of_fold_scores_, in_sample, self._drift = fit_and_score(
             self.estimator,
             normals,
@@ -379,24 +370,24 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         )
         self.inflation_ = inflation(self.out_of_fold_scores_, in_sample)
 
-    def _find_rank(self, share, n_groups, grouped):
+    def _find_rank(self, share, cv, n_groups, grouped):
         rank = conformal_rank(share, n_groups)
         if rank < 1:
             what, count = ("groups of normal images", "n_groups") if grouped else ("normal images", "n_samples")
             raise ValueError(
                 f"fpr={self.fpr} cannot be reached with {count} = {n_groups} {what}: the smallest rate is "
                 f"1/{n_groups + 1} = {1 / (n_groups + 1):.3g}. Raise fpr, or give at least "
-                f"{self._count_needed(share)} {'groups' if grouped else 'images'}."
+                f"{self._count_needed(share, cv)} {'groups' if grouped else 'images'}."
             )
         return rank
 
-    def _count_needed(self, share):
+    def _count_needed(self, share, cv):
         """Return how many images or groups the rate and the folds need."""
-        folds = self.cv if counts_folds(self.cv) and not is_frozen(self.estimator) else 1
+        folds = cv if counts_folds(cv) and not is_frozen(self.estimator) else 1
         return max(groups_needed(share), int(folds))
 
-    def _find_consumer(self):
-        return GroupKFold(self.cv) if counts_folds(self.cv) else find_consumer(self.cv)
+    def _find_consumer(self, cv):
+        return GroupKFold(cv) if counts_folds(cv) else find_consumer(cv)
 
     def _drifts(self):
         low, high = self.fpr_interval_

@@ -45,18 +45,19 @@ def read_fpr(fpr):
     return share
 
 
-def _read_fraction(value: Any):
+def _read_fraction(value):
     """Return the fraction that a number says; 0 for what is no finite number."""
     if isinstance(value, bool) or not isinstance(value, (Real, Decimal)):
         return Fraction(0)
+    number: Any = value
     try:
-        exact = Fraction(*value.as_integer_ratio()) if not isinstance(value, Rational) else Fraction(value)
+        exact = Fraction(number) if isinstance(number, Rational) else Fraction(*number.as_integer_ratio())
     except (ValueError, OverflowError):  # NaN, infinity
         return Fraction(0)
-    if isinstance(value, (Rational, Decimal)) or not 0 < exact < 1:
+    if isinstance(number, (Rational, Decimal)) or not 0 < exact < 1:
         return exact
-    kind: Any = type(value)
-    spacing = np.nextafter(value, kind(1)) - value, value - np.nextafter(value, kind(0))
+    kind = type(number)
+    spacing = np.nextafter(number, kind(1)) - number, number - np.nextafter(number, kind(0))
     above, below = (Fraction(*step.as_integer_ratio()) / 2 for step in spacing)
     return _simplest_between(exact - below, exact + above)
 

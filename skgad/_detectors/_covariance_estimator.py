@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.base import clone
 
-from .._gaussian._estimate import Gaussian
+from .._gaussian._estimate import KINDS, Gaussian
 from .._gaussian._factors import Cholesky
 
 
@@ -32,3 +32,13 @@ def fit_gaussian(estimator, X, level):
         return Gaussian(location, Cholesky(fitted.covariance_), getattr(fitted, "shrinkage_", None))
     except np.linalg.LinAlgError as error:
         raise ValueError(f"The covariance of {level or 'the data'} by {estimator!r} is singular.") from error
+
+
+def check_covariance(covariance):
+    """Raise ValueError unless this says how a covariance is estimated: a word, or an estimator."""
+    is_kind = isinstance(covariance, str) and covariance in KINDS
+    if not is_kind and not hasattr(covariance, "fit"):
+        raise ValueError(
+            f"covariance must be one of {', '.join(map(repr, KINDS))}, or an estimator with covariance_ after fit; "
+            f"got {covariance!r}."
+        )

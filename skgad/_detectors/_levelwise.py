@@ -7,6 +7,7 @@ the Gaussian, ``LevelwiseDetector(OneClassSVM())``.
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
@@ -126,6 +127,21 @@ class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, StampedEstimato
             inner = None if names is None else [_strip_level(name, level) for name in names[columns]]
             result += [join(level, name) for name in one.get_feature_names_out(inner)]
         return np.asarray(result, dtype=object)
+
+    def find_cut(self):
+        """Return what a PCA keeps of each level, for a detector behind that leaves rows out in closed form.
+
+        Returns
+        -------
+        n_components : float or int
+        leading : bool
+            True: the directions of most variance are kept. None in place of both for any other transformer, and for a
+            PCA that whitens, is drawn at random or chooses by another rule.
+        """
+        pca = self.transformer
+        plain = type(pca) is PCA and not pca.whiten and pca.svd_solver in ("auto", "full", "covariance_eigh")
+        chosen = plain and isinstance(pca.n_components, (int, np.integer, float)) and pca.n_components > 0
+        return (pca.n_components, True) if chosen else None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -11,11 +11,13 @@ from .._conventions._labels import normal_rows
 from .._conventions._levels import frame
 from .._conventions._parameters import read_fpr
 from .._conventions._transaction import all_or_nothing
-from .._gaussian._estimate import DIAGONAL_KINDS, KINDS
+from .._gaussian._estimate import DIAGONAL_KINDS
 from .._gaussian._laws import doubt_chi_square
 from .._gaussian._level_gaussians import LevelGaussians
-from ._covariance_estimator import fit_gaussian
+from ._covariance_estimator import check_covariance, fit_gaussian
 from ._distance_names import distance_names
+from ._left_out_behind import score_left_out_behind
+from ._stream import check_same_columns, find_seen
 
 
 class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator):
@@ -45,15 +47,12 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
         The number of normal rows that were learnt, and not forgotten.
     offset_ : float
         ``decision_function = score_samples - offset_``: minus the sum of the levels' chi-square quantiles.
-    n_features_in_ : int
-        Number of columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where all are strings.
+    n_features_in_, feature_names_in_ : int, ndarray of shape (`n_features_in_`,)
+        Number of columns seen in ``fit``, and their names, where all are strings.
 
     See Also
     --------
     FPRThresholdCV : Sets a threshold whose false-positive rate is reached.
-    sklearn.covariance.EllipticEnvelope : A robust single Gaussian, with squared distances.
 
     Notes
     -----
@@ -62,15 +61,12 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
     symmetric matrix a level, as its lower triangle, or those few rows; factors are rebuilt on loading.
 
     *Streaming is exact.* The detector keeps moments up to the fourth order, so that `partial_fit`, `merge` and `forget`
-    give what a fit on the union or the difference gives, shrinkage included; rows so far out that the others' digits
-    drown in them are not forgotten but refused. A factor is computed when it is needed, at
-    the first score after an update. With `NPCA` in front, go through the stream twice: ``npca.partial_fit(batch)`` for
-    all batches, then ``detector.partial_fit(npca.transform(batch))``.
+    give what a fit on the union or the difference gives, shrinkage included. A factor is computed at the first score
+    after an update. With `NPCA` in front, go through the stream twice: ``npca.partial_fit(batch)`` for all batches,
+    then ``detector.partial_fit(npca.transform(batch))``.
 
     With "identity" the law of the distance has a free scale: ``offset_`` takes it from the mean variance. With
-    "diagonal" a feature that is constant over the normal rows counts in its own unit, as behind
-    scikit-learn's ``StandardScaler``; channels that a ReLU clips to zero on every normal image are common (the paper's
-    SED failed there).
+    "diagonal" a feature that is constant over the normal rows counts in its own unit, as in ``StandardScaler``.
 
     References
     ----------
@@ -85,10 +81,6 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
     >>> detector = MahalanobisDetector().fit(X)
     >>> detector.predict([[0.0, 0.0], [4.0, 4.0]])
     array([ 1, -1])
-    >>> detector.transform([[0.0, 0.0], [4.0, 4.0]]).round(1)
-       chi2
-    0   0.1
-    1   5.9
     """
 
     def __init__(self, covariance="ledoit_wolf", *, fpr=0.01):
@@ -184,10 +176,9 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
         Raises
         ------
         ValueError
-            As `fit`; and if ``covariance`` is an estimator, which has no moments to be updated, or was changed since
-            the fit.
+            As `fit`; and if ``covariance`` is an estimator, which keeps no moments, or was changed since.
         """
-        seen = self._check_goes_on()
+        seen = find_seen(self)
         X, groups = read_normal_rows(self, X, y, reset=seen is None)
         return self._keep(LevelGaussians.of_rows(X, groups, self.covariance) if seen is None else seen.add(X))
 
@@ -213,13 +204,8 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
             raise ValueError(f"merge takes another MahalanobisDetector; got {type(other).__name__}.")
         check_is_fitted(self)
         check_is_fitted(other)
-        seen = self._check_goes_on()
-        names, others = (getattr(one, "feature_names_in_", np.array([])) for one in (self, other))
-        if self.n_features_in_ != other.n_features_in_ or not np.array_equal(names, others):
-            raise ValueError(
-                f"The detectors were fitted on different columns ({self.n_features_in_} and {other.n_features_in_}, or "
-                "with other names); only Gaussians of the same features can be merged."
-            )
+        seen = find_seen(self)
+        check_same_columns(self, other)
         return self._keep(seen.merge(other._gaussians))
 
     @all_or_nothing
@@ -245,16 +231,15 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
             was changed since the fit, or is an estimator. The detector is unchanged then.
         """
         check_is_fitted(self)
-        seen = self._check_goes_on()
+        seen = find_seen(self)
         X, _ = read_normal_rows(self, X, y, reset=False)
         return self._keep(seen.remove(X))
 
     def leave_one_out_scores(self, X, y=None):
         """Return the score of each training row by a detector that has not seen it, in closed form.
 
-        An image that is in the fit pulls the Gaussian towards itself, so that its plain score looks better than it
-        should. Its leave-one-out score is on the scale of new images: sorted, or held against a threshold, these scores
-        show suspicious images in a training set.
+        An image that is in the fit pulls the Gaussian towards itself. Its leave-one-out score is on the scale of new
+        images: sorted, or held against a threshold, these scores show suspicious images in a training set.
 
         Parameters
         ----------
@@ -266,8 +251,8 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
         Returns
         -------
         ndarray of shape (n_samples,)
-            Higher is more normal. The shrinkage intensity and its target are held fixed; minus infinity where the
-            covariance of the others is singular ("empirical").
+            Higher is more normal, as by refits, shrinkage included; minus infinity where the covariance of the others
+            is singular ("empirical").
 
         Raises
         ------
@@ -307,7 +292,7 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
             Scores. NotImplemented where refits are as cheap or more exact: the covariance is an estimator, there are
             few rows for many features, or rows lie so far out that the moments of the others drown in theirs.
         """
-        if not isinstance(self.covariance, str):
+        if not self.leaves_out_in_closed_form():
             return NotImplemented
         X = self._fit(X, None)
         fitted, fold = self._gaussians, np.asarray(fold)
@@ -321,6 +306,35 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
             except ValueError:
                 return NotImplemented
         return -distances.sum(axis=1), -fitted.distances(X).sum(axis=1)
+
+    def leaves_out_in_closed_form(self):
+        """Return whether `fit_score_out_of_fold` leaves single rows out without refits: `FPRThresholdCV` then does so.
+
+        Returns
+        -------
+        bool
+        """
+        return isinstance(self.covariance, str)
+
+    def score_left_out_behind(self, X, n_components, *, leading=False):
+        """Score each row by a projection and a Gaussian behind it that have not seen it, without refits.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Normal rows, in front of the projection.
+        n_components : float or int
+            What it keeps of each level, as in `NPCA`.
+        leading : bool, default=False
+            Whether it keeps the directions of most variance instead, as scikit-learn's ``PCA`` does.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Higher is more normal; as by refits within rounding, or, beyond a thousand rows, a thousandth (the kurtosis
+            behind the intensity is that of all rows). NaN for rows that leave the others no digits: refit those.
+        """
+        return score_left_out_behind(self, X, n_components, leading)
 
     @property
     def location_(self):
@@ -362,7 +376,7 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
             np.array([len(location) for location in fitted.locations]),
             self.n_samples_seen_,
             behind_npca=any("npca_chi" in name for name in self._distance_names),
-            has_law=fitted.kind not in DIAGONAL_KINDS,
+            in_full=fitted.kind not in DIAGONAL_KINDS,
         )
         return self
 
@@ -378,25 +392,7 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
 
     def _check_parameters(self):
         read_fpr(self.fpr)
-        is_kind = isinstance(self.covariance, str) and self.covariance in KINDS
-        if not is_kind and not hasattr(self.covariance, "fit"):
-            raise ValueError(
-                f"covariance must be one of {', '.join(map(repr, KINDS))}, or an estimator with covariance_ after fit; "
-                f"got {self.covariance!r}."
-            )
-
-    def _check_goes_on(self):
-        """Return what was learnt, None before the first row; raise ValueError unless it can go on as it was learnt."""
-        self._check_parameters()
-        if not isinstance(self.covariance, str):
-            raise ValueError(f"covariance={self.covariance!r} keeps no moments; only {', '.join(KINDS)} do.")
-        seen = getattr(self, "_gaussians", None)
-        if seen is not None and seen.kind != self.covariance:
-            raise ValueError(
-                f"covariance={self.covariance!r} was set after a fit with {seen.kind or 'an estimator'!r}, "
-                "and may need other moments than were learnt. Fit anew, or set it back."
-            )
-        return seen
+        check_covariance(self.covariance)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

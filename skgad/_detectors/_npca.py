@@ -225,6 +225,18 @@ class NPCA(TransformerMixin, StampedEstimator):
         first, end = kept_components(variances, self.n_components, shape, rule=self.rule, of=name)
         return variances[first:end], axes[first:end].copy()
 
+    def find_cut(self):
+        """Return what of each level is kept, for a detector behind that leaves rows out in closed form.
+
+        Returns
+        -------
+        n_components : float or int
+        leading : bool
+            False: the directions of least variance are kept. None in place of both for ``rule="published"``, which
+            keeps directions without variance.
+        """
+        return None if self.rule == "published" else (self.n_components, False)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]

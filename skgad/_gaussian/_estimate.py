@@ -61,36 +61,6 @@ def estimate(sample, kind):
     return Gaussian(sample.mean, _factorise(sample, 1.0 - shrinkage, shrinkage), shrinkage)
 
 
-def leave_one_out_distances(X, sample, kind):
-    r"""Return the distance of each row of a sample to the Gaussian of the others, in closed form.
-
-    With the shrinkage and its target held fixed, leaving a row out is a rank-one change:
-
-    .. math:: M_{-i}^2 = \Bigl(\tfrac{n}{n-1}\Bigr)^2 \frac{q}{1 - c q}, \quad
-        q = d^\top A^{-1} d, \quad A = (1-\rho) \tfrac{n}{n-1} S + \rho m I, \quad c = (1-\rho) \tfrac{n}{(n-1)^2}
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        All rows of the sample.
-    sample : Moments
-    kind : as in `estimate`
-    """
-    n_samples = sample.n_samples
-    ratio = n_samples / (n_samples - 1)
-    if kind == "identity":
-        return ratio * np.linalg.norm(X - sample.mean, axis=1)
-    if kind == "diagonal":
-        centred = X - sample.mean
-        squares = centred**2 / (ratio * _variances_to_divide_by(sample))
-        squares = _without_itself(squares, ratio / (n_samples - 1))
-        # a feature that only this row moves is constant without it, and counts in its own unit
-        return ratio * np.sqrt(np.where(np.isinf(squares), centred**2, squares).sum(axis=1))
-    shrinkage = _SHRINKAGES[kind](sample)
-    squares = _norms(_factorise(sample, (1.0 - shrinkage) * ratio, shrinkage), X, sample.mean) ** 2
-    return ratio * np.sqrt(_without_itself(squares, (1.0 - shrinkage) * ratio / (n_samples - 1)))
-
-
 def _norms(factor, X, location):
     """Return the norms of the centred and whitened rows, some rows at a time, which stay in the processor's cache."""
     return np.concatenate([factor.norms(X[row : row + _BLOCK] - location) for row in range(0, len(X), _BLOCK)])
@@ -119,13 +89,6 @@ def _factorise_rows(sample, weight, floor):
     if floor <= 10 * sample.n_features * np.finfo(np.float64).eps * singular[0] ** 2 / sample.n_samples:
         raise np.linalg.LinAlgError("The rows show no noise to shrink by.")
     return LowRank(axes, weight * singular**2 / sample.n_samples + floor, floor)
-
-
-def _without_itself(squares, c):
-    """Return ``q / (1 - c q)``, infinite where a row alone spans its direction, as far as rounding tells."""
-    rest = 1.0 - c * squares
-    with np.errstate(divide="ignore"):
-        return squares / np.where(rest > 100 * squares.size * np.finfo(np.float64).eps, rest, 0.0)
 
 
 def _variances_to_divide_by(sample):

@@ -71,7 +71,7 @@ def predictive_fpr(threshold, n_samples, dof):
     return stats.f.sf(np.square(threshold) * spare / (dof * (n_samples + 1)), dof, spare)
 
 
-def doubt_chi_square(fpr, dof, n_samples, *, behind_npca=False, has_law=True):
+def doubt_chi_square(fpr, dof, n_samples, *, behind_npca=False, in_full=True):
     """Return why the chi-square law will not hold a false-positive rate; "" where nothing speaks against it.
 
     Parameters
@@ -83,20 +83,20 @@ def doubt_chi_square(fpr, dof, n_samples, *, behind_npca=False, has_law=True):
         Images that the Gaussians were estimated from.
     behind_npca : bool, default=False
         Whether `NPCA` chose the directions of a level on the same images.
-    has_law : bool, default=True
-        Whether the distances would follow the chi law on Gaussian data.
+    in_full : bool, default=True
+        Whether covariances were estimated in full, which takes many images for many features.
     """
-    reason = _find_reason(fpr, dof, n_samples, behind_npca, has_law)
+    reason = _find_reason(fpr, dof, n_samples, behind_npca, in_full)
     return reason and f"The chi-square threshold will not hold fpr={fpr}: {reason}. FPRThresholdCV sets one that does."
 
 
-def _find_reason(fpr, dof, n_samples, behind_npca, has_law):
-    if not has_law:
-        return "features that are not independent, of unit variance, follow no such law"
+def _find_reason(fpr, dof, n_samples, behind_npca, in_full):
     if len(dof) > 1:
         return f"{len(dof)} levels are summed, and a sum of quantiles is no quantile of the sum"
     if behind_npca:
         return "NPCA chose its directions on the same images"
+    if not in_full:
+        return ""
     expected = float(predictive_fpr(chi_quantile(fpr, dof), n_samples, dof)[0])
     if np.isnan(expected):
         return f"{n_samples} normal images do not determine a Gaussian of {dof[0]} features"

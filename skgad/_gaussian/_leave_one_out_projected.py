@@ -2,8 +2,8 @@ r"""Leave-one-out distances of a Gaussian behind a projection onto one end of th
 
 NPCA keeps the directions of least variance, PCA those of most. In the notation of `_leave_one_out` the sample without
 row i has the eigenvalues :math:`\mu_j = \lambda_j - \delta_j` of :math:`\Lambda - \sigma z z^\top`, and the row itself
-the squared coordinates :math:`w_j^2` along the eigenvectors, which `_secular` gives without forming these. Over the kept
-directions J, selected anew for each row,
+the squared coordinates :math:`w_j^2` along the eigenvectors, which `_secular` gives without forming these. Over the
+kept directions J, selected anew for each row,
 
 .. math:: M^2 = \sum_{j \in J} \frac{w_j^2}{\alpha \mu_j + \beta}, \quad
     \alpha = \frac{1 - \rho}{N}, \quad \beta = \rho\, \frac{\sum_J \mu_j}{N |J|}
@@ -16,8 +16,8 @@ those over all directions less those over the others; in terms of :math:`\delta`
     + \sum_{\notin J} \delta (2 \lambda - \delta)
 
 *Null directions.* A row that alone spans a direction (each row, where there are no more rows than features) has the
-leverage :math:`h = \sigma \sum_k z_k^2 / \lambda_k = 1`. Then :math:`\mu_p = 0`, and the refit drops this direction, and
-with it that part of the row. With :math:`u_k^2 = z_k^2 / \lambda_k`, :math:`r_0 = \sum u^2 / \lambda`,
+leverage :math:`h = \sigma \sum_k z_k^2 / \lambda_k = 1`. Then :math:`\mu_p = 0`, and the refit drops this direction,
+and with it that part of the row. With :math:`u_k^2 = z_k^2 / \lambda_k`, :math:`r_0 = \sum u^2 / \lambda`,
 :math:`r_1 = \sum u^2 / (\alpha \lambda + \beta)`, :math:`r_2 = \sum (u^2 / \lambda) / (\alpha \lambda + \beta)` and
 :math:`c = \sum z^2 / (\alpha \lambda + \beta)` the sum over all directions but the null one is
 

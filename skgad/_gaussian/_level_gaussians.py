@@ -3,8 +3,9 @@
 import numpy as np
 
 from ._by_level import by_level
-from ._estimate import DIAGONAL_KINDS, estimate, leave_one_out_distances
+from ._estimate import DIAGONAL_KINDS, estimate
 from ._laws import chi_quantile
+from ._leave_one_out import leave_one_out_distances
 from ._moments import DrownedError, merge, moments, remove, varies
 
 
@@ -116,12 +117,12 @@ class LevelGaussians:
         Raises
         ------
         ValueError
-            If the Gaussians were estimated elsewhere.
+            If the Gaussians were estimated elsewhere, or there are fewer than three rows.
         """
         if self.samples is None:
             raise ValueError("A covariance estimator keeps no moments, which rows could be left out of. Refit it.")
-        triples = [(X[:, self.columns[level]], sample, self.kind) for level, sample in self.samples.items()]
-        return np.column_stack([leave_one_out_distances(*triple) for triple in triples])
+        X = X.astype(np.float64, copy=False)
+        return np.column_stack([leave_one_out_distances(X[:, columns], self.kind) for columns in self.columns.values()])
 
     def leave_folds_out(self, X, fold):
         """Return the same, each row to the Gaussians of the rows outside of its fold.

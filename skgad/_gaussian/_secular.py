@@ -97,7 +97,9 @@ class _Roots:
         slope = (self.weights @ np.square(inverse).T).ravel()
         x = _pole_root(others, self.own, self.far, self.gap)
         x = _pole_root(others + slope * x, self.own, self.far, self.gap)
-        return np.where((x > 0) & (x < self.gap * (1 - _EPS)), x, self.gap / 2)
+        x = np.where((x > 0) & (x < self.gap * (1 - _EPS)), x, self.gap / 2)
+        # beyond poles that were set apart by rounding: they would hold a root whose own pole has no weight
+        return np.maximum(x, 1024 * _EPS * self.gap)
 
     def _all(self, todo):
         """Return the secular sums and their derivatives of all vectors, by matrix products."""

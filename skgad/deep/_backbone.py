@@ -3,9 +3,9 @@
 import copy
 import math
 import threading
-from numbers import Integral
 from weakref import WeakSet
 
+from .._conventions._parameters import check_int
 from ..exceptions import BackboneError
 from ._architecture import Architecture, Level
 from ._identity import Identity, agree
@@ -90,8 +90,8 @@ class Backbone:
         n_prefix_tokens=0,
         channels_last=False,
     ):
-        _check_int("image_size", image_size, 1)
-        _check_int("n_prefix_tokens", n_prefix_tokens, 0)
+        check_int("image_size", image_size, 1, error=BackboneError)
+        check_int("n_prefix_tokens", n_prefix_tokens, 0, error=BackboneError)
         self._module = _copy_frozen(module)
         self.name = name or type(module).__name__
         self.image_size = int(image_size)
@@ -211,11 +211,6 @@ def _measure(module, name, levels, image_size, n_prefix_tokens, channels_last):
         )
     except Exception as error:  # whatever its layers raise on an image of that size
         raise BackboneError(f"Backbone {name!r}, image_size={image_size}: {error}") from error
-
-
-def _check_int(name, value, least):
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise BackboneError(f"{name} must be an int of at least {least}; got {value!r}.")
 
 
 def _check_statistics(name, values):

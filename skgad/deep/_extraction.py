@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from .._conventions._levels import choose_levels, feature_names
+from .._conventions._parameters import check_int
 from ..exceptions import BackboneError, WeightsError
 from ._batches import extract, extract_maps
 from ._cache_keys import fingerprint_features
@@ -28,9 +29,9 @@ def resolve(extractor):
     BackboneError
         If the network is unknown.
     """
-    _check_int("batch_size", extractor.batch_size, 1, optional=True)
-    _check_int("image_size", extractor.image_size, 1, optional=True)
-    _check_int("num_workers", extractor.num_workers, 0)
+    check_int("batch_size", extractor.batch_size, 1, optional=True)
+    check_int("image_size", extractor.image_size, 1, optional=True)
+    check_int("num_workers", extractor.num_workers, 0)
     if extractor.on_bad_image not in ("raise", "nan"):
         raise ValueError(f"on_bad_image must be 'raise' or 'nan'; got {extractor.on_bad_image!r}.")
     return Extraction(
@@ -204,11 +205,3 @@ def _name_features(widths):
 def _check_choice(name, value, known):
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}.")
-
-
-def _check_int(name, value, least, optional=False):
-    if optional and value is None:
-        return
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        what = "a positive int" if least else "a non-negative int"
-        raise ValueError(f"{name} must be {what}{' or None' if optional else ''}; got {value!r}.")

@@ -15,8 +15,7 @@ from ._identity import Identity
 from ._persistence import PortableEstimator
 from ._reports import report, show_progress
 
-# torch and timm are imported inside the methods that need them: `import skgad` stays light, and so does a process that
-# only unpickles.
+# torch and timm are imported inside the methods that need them: `import skgad` stays light.
 
 _BATCH_SIZES = {"cpu": 8, "cuda": 128}  # on a CPU, larger batches leave its cache: examples/bench_extractor.py
 
@@ -24,43 +23,38 @@ _BATCH_SIZES = {"cpu": 8, "cuda": 128}  # on a CPU, larger batches leave its cac
 class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
     """Pooled features of a frozen, pre-trained network, level by level.
 
-    Each image is resized to a square, run through the network, and every level's feature map is averaged over height
-    and width. Nothing is learnt from the images.
+    Every level's feature map is averaged over height and width. Nothing is learnt from the images.
 
     Parameters
     ----------
     backbone : str or Backbone, default="tf_efficientnet_b4.aa_in1k"
-        The timm name of a network, or a handle on your own, ``skgad.deep.Backbone(module, levels=[...])``. Without the
-        tag of a training a name means the training that the papers used, where they used that network.
-        `skgad.deep.level_table` shows a network's levels.
+        The timm name of a network, or a handle on your own, ``skgad.deep.Backbone(module, levels=[...])``. A name
+        without the tag of a training means the papers', where there is one. `skgad.deep.level_table` shows its levels.
     levels : "all" or list of int, default="all"
         Which levels, numbered from 1. The forward pass stops after the deepest one. Columns come in ascending order.
     weights : "auto", path, state dict or None, default="auto"
-        A file with the network's state dict (.pth, .safetensors), or the dict. "auto" takes an installed weights
-        package, and where there is none timm's own pre-trained download. None means random weights, for tests.
+        A file with a state dict (.pth, .safetensors), or the dict. "auto" takes an installed weights package, else
+        timm's own pre-trained download. None means random weights, for tests.
     pool : {"mean", "max"}, default="mean"
         How a level's locations become one feature a channel. The mean is the papers'.
     image_size : int, default=None
         Side in pixels of the square that each whole image is resized to; None for the network's nominal size.
     resize : {"bilinear", "antialias", "timm"}, default="bilinear"
-        The papers' rule, the whole image, bilinear without antialiasing; the same with antialiasing; or timm's own
-        evaluation transform of the network, which may crop the border away.
+        The papers' rule, the whole image, bilinear without antialiasing; the same with it; or timm's own evaluation
+        transform of the network, which may crop.
     on_bad_image : {"raise", "nan"}, default="raise"
-        What `transform` does with an image that cannot be used, or whose path is missing (None, NaN). With "nan" its
-        row is NaN, and a warning at the end lists the images.
+        What becomes of an image that cannot be used, or whose path is missing: "nan" gives a row of NaN, and a warning.
     batch_size : int, default=None
-        Images per forward pass; None for 8 on a CPU, 128 on CUDA. The features do not depend on it beyond float32
-        rounding.
+        Images per forward pass; None for 8 on a CPU, 128 on CUDA. Features do not depend on it beyond rounding.
     num_workers : int, default=1
-        Threads that read and resize images while the network works; 0 does so in between.
+        Threads that read images while the network works; 0 does so in between.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
     precision : {"float32", "tf32", "bfloat16"}, default="float32"
-        Of the arithmetic in the network. Less than IEEE float32 is faster on CUDA, and moves distances.
+        Of the network's arithmetic. Less than IEEE float32 is faster on CUDA, and moves distances.
     cache : None, True or path, default=None
-        Where to keep the features of every image: True for the user's cache folder. An image that is found there does
-        not go through the network again, whatever the levels asked for; if all are, no network is loaded. All levels
-        are computed and kept, a few kilobytes an image. See `skgad.deep.cache_info`.
+        Where to keep the features of every image, of all levels, a few kilobytes: True for the user's cache folder. An
+        image that is found there does not go through the network again. See `skgad.deep.cache_info`.
     store_weights : bool, default=False
         Whether pickles and skops files hold the network's weights.
     verbose : int, default=0
@@ -70,17 +64,15 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
     ----------
     backbone_ : str
         The name with the tag of its training.
-    levels_ : list of int
-        The numbers of the levels.
-    image_size_ : int
-        Side in pixels of the square that images are resized to.
+    levels_, image_size_ : list of int, int
+        The numbers of the levels, and the side in pixels of the square that images are resized to.
     settings_ : dict
-        All that the features depend on, besides images and weights. ``transform`` refuses any others.
+        All that the features depend on, besides images and network. ``transform`` refuses any others.
     weights_sha256_ : str
         Fingerprint of the weights that ``fit`` saw. ``transform`` refuses any others.
     probe_ : ndarray of float32 of shape (n_levels, 8)
-        The network's answer to one fixed image, a *probe*: eight weighted sums of the features of each of its levels.
-        ``transform`` refuses a network whose own differ by more than 1e-4 of a level's root mean square.
+        The network's answer to one fixed image, a *probe*: eight weighted sums of each level's features. ``transform``
+        refuses a network whose own differ by more than 1e-4 of a level's root mean square.
     libraries_ : str
         The versions of timm and torch that the probe was made with.
 
@@ -97,12 +89,10 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
     image. Files have at most 1 GiB, in the usual formats. Pixels are not rounded after resizing.
 
     The network is loaded when it is first needed, once a process, and shared by clones. It is not pickled unless
-    `store_weights` says so: after loading it is found again by name. At first use its weights are verified, and so is
-    its probe, by one forward pass of one image a network and process: that tells what no weight shows, another timm or
-    torch, an attribute of your own network. The probe is always computed in IEEE float32, whatever `precision` is, on
-    the network's device. Where all features come from the cache no network is loaded, and none is probed, unless timm
-    or torch is of another release than the cache has seen. An estimator that was fitted with CUDA warns and works on
-    the CPU where there is none.
+    `store_weights` says so: after loading it is found again by name. At first use its weights are verified, and its
+    probe, in IEEE float32: that tells what no weight shows, another timm or torch, an attribute of your own network.
+    Where all features come from the cache, none is loaded, unless timm or torch is of another release than the cache
+    has seen. An estimator that was fitted with CUDA warns and works on the CPU where there is none.
 
     References
     ----------
@@ -120,6 +110,8 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
     >>> extractor.backbone_
     'tf_efficientnet_lite0.in1k'
     """
+
+    learns_nothing = True  # from rows: to leave one out changes nothing here
 
     def __init__(
         self,
@@ -267,8 +259,7 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
     def iter_maps(self, X, rows=None):
         """Yield the feature maps of images, in batches: what `transform` averages over, for detectors in space.
 
-        Memory does not grow with the number of images. Maps are not kept in the cache: those of one image take
-        megabytes.
+        Memory does not grow with the number of images. Maps, megabytes an image, are not kept in the cache.
 
         Parameters
         ----------

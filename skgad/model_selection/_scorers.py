@@ -8,10 +8,11 @@ import numpy as np
 from sklearn import metrics
 
 from .._conventions._labels import check_labels
+from .._conventions._parameters import check_share
 from .._conventions._scores import read_scores
 
 
-def auroc_score(estimator, X, y):
+def auroc_scorer(estimator, X, y):
     """Return the area under the ROC curve: the probability that an anomalous image scores below a normal one.
 
     Parameters
@@ -32,16 +33,16 @@ def auroc_score(estimator, X, y):
     --------
     >>> import numpy as np
     >>> from skgad import MahalanobisDetector
-    >>> from skgad.model_selection import auroc_score
+    >>> from skgad.model_selection import auroc_scorer
     >>> X, y = np.array([[0.0], [1.0], [0.4], [9.0]]), [1, 1, 1, -1]
-    >>> auroc_score(MahalanobisDetector().fit(X, y), X, y)
+    >>> auroc_scorer(MahalanobisDetector().fit(X, y), X, y)
     1.0
     """
     anomalous, distances = _read(estimator, X, y)
     return float(metrics.roc_auc_score(anomalous, distances))
 
 
-def average_precision_score(estimator, X, y):
+def average_precision_scorer(estimator, X, y):
     """Return the average precision of the anomalies, with the lowest scores ranked first.
 
     Its level depends on the share of anomalies: a random ranking gets just that share.
@@ -64,16 +65,16 @@ def average_precision_score(estimator, X, y):
     --------
     >>> import numpy as np
     >>> from skgad import MahalanobisDetector
-    >>> from skgad.model_selection import average_precision_score
+    >>> from skgad.model_selection import average_precision_scorer
     >>> X, y = np.array([[0.0], [1.0], [0.4], [9.0]]), [1, 1, 1, -1]
-    >>> average_precision_score(MahalanobisDetector().fit(X, y), X, y)
+    >>> average_precision_scorer(MahalanobisDetector().fit(X, y), X, y)
     1.0
     """
     anomalous, distances = _read(estimator, X, y)
     return float(metrics.average_precision_score(anomalous, distances))
 
 
-def neg_fpr_at_tpr_score(estimator, X, y, *, tpr=0.95):
+def neg_fpr_at_tpr_scorer(estimator, X, y, *, tpr=0.95):
     """Return minus the share of normal images called anomalous at the threshold that finds a share of the anomalies.
 
     Parameters
@@ -96,19 +97,19 @@ def neg_fpr_at_tpr_score(estimator, X, y, *, tpr=0.95):
     --------
     >>> import numpy as np
     >>> from skgad import MahalanobisDetector
-    >>> from skgad.model_selection import neg_fpr_at_tpr_score
+    >>> from skgad.model_selection import neg_fpr_at_tpr_scorer
     >>> X, y = np.array([[0.0], [1.0], [0.4], [0.9]]), [1, 1, 1, -1]
-    >>> round(neg_fpr_at_tpr_score(MahalanobisDetector().fit(X, y), X, y), 2)
+    >>> round(neg_fpr_at_tpr_scorer(MahalanobisDetector().fit(X, y), X, y), 2)
     -0.67
     """
-    _check_share("tpr", tpr)
+    check_share("tpr", tpr, closed=True)
     anomalous, distances = _read(estimator, X, y)
     ranked = np.sort(distances[anomalous])[::-1]
     threshold = ranked[int(np.ceil(tpr * len(ranked) - 1e-9)) - 1]
     return -float(np.mean(distances[~anomalous] >= threshold))
 
 
-def partial_auroc_score(estimator, X, y, *, max_fpr=0.1):
+def partial_auroc_scorer(estimator, X, y, *, max_fpr=0.1):
     """Return the area under the ROC curve up to a false-positive rate, standardised to [0.5, 1] for better than chance.
 
     Parameters
@@ -131,12 +132,12 @@ def partial_auroc_score(estimator, X, y, *, max_fpr=0.1):
     --------
     >>> import numpy as np
     >>> from skgad import MahalanobisDetector
-    >>> from skgad.model_selection import partial_auroc_score
+    >>> from skgad.model_selection import partial_auroc_scorer
     >>> X, y = np.array([[0.0], [1.0], [0.4], [9.0]]), [1, 1, 1, -1]
-    >>> partial_auroc_score(MahalanobisDetector().fit(X, y), X, y)
+    >>> partial_auroc_scorer(MahalanobisDetector().fit(X, y), X, y)
     1.0
     """
-    _check_share("max_fpr", max_fpr)
+    check_share("max_fpr", max_fpr, closed=True)
     anomalous, distances = _read(estimator, X, y)
     return float(metrics.roc_auc_score(anomalous, distances, max_fpr=max_fpr))
 
@@ -150,8 +151,3 @@ def _read(estimator, X, y):
     if np.isnan(scores).any():
         raise ValueError(f"{estimator!r} gives NaN to image {np.argmax(np.isnan(scores))}; scores must be numbers.")
     return y == -1, -scores
-
-
-def _check_share(name, value):
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= 1:
-        raise ValueError(f"{name} must be a share in (0, 1]; got {value!r}.")

@@ -74,7 +74,7 @@ class FPRCalibrationDisplay:
     >>> at = np.argmin(abs(display.targets - 0.1))
     >>> rates = [display.targets[at], display.rates[at], display.low[at], display.high[at]]
     >>> [round(float(rate), 3) for rate in rates]
-    [0.1, 0.114, 0.056, 0.154]
+    [0.1, 0.122, 0.056, 0.154]
     """
 
     def __init__(self, *, targets, rates, low, high, n_calibration, n_heldout):

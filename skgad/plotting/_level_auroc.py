@@ -43,7 +43,7 @@ class LevelAUROCDisplay:
 
     See Also
     --------
-    skgad.model_selection.auroc_score : The scorer, for choosing levels by a search.
+    skgad.model_selection.auroc_scorer : The scorer, for choosing levels by a search.
 
     Notes
     -----

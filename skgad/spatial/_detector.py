@@ -3,7 +3,7 @@
 import copy
 import functools
 from contextlib import closing
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._conventions._base import StampedEstimator
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
-from .._conventions._parameters import read_fpr
+from .._conventions._parameters import check_share, read_fpr
 from .._conventions._transaction import all_or_nothing
 from ..deep import DeepFeatureTransformer
 from ._maps import AGGREGATES, LargestPixels, aggregate, upsample
@@ -227,7 +227,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
             As `fit`.
         """
         measure = self._find_measure()
-        _check_share("pixel_fpr", self.pixel_fpr)
+        check_share("pixel_fpr", self.pixel_fpr)
         rows = normal_rows(y, count_images(X))
         largest = self._expect_pixels(count_images(X) if rows is None else len(rows))
         with closing(self._read(X, rows)) as batches:
@@ -300,8 +300,8 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
 
     def _check_parameters(self):
         read_fpr(self.fpr)
-        _check_share("pixel_fpr", self.pixel_fpr)
-        _check_share("top_share", self.top_share, closed=True)
+        check_share("pixel_fpr", self.pixel_fpr)
+        check_share("top_share", self.top_share, closed=True)
         if self.aggregate not in AGGREGATES:
             raise ValueError(f"aggregate must be one of {', '.join(map(repr, AGGREGATES))}; got {self.aggregate!r}.")
         if not isinstance(self.smoothing, Real) or isinstance(self.smoothing, bool) or not 0 <= self.smoothing < np.inf:
@@ -317,15 +317,3 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         return tags
-
-
-def check_count(name, value):
-    """Raise ValueError unless this is a positive int."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive int; got {value!r}.")
-
-
-def _check_share(name, value, closed=False):
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not (0 < value < 1 or (closed and value == 1)):
-        raise ValueError(f"{name} must lie in (0, 1{']' if closed else ')'}: it is a share; got {value!r}.")

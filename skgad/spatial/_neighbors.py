@@ -5,9 +5,9 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._conventions._parameters import read_fpr
+from .._conventions._parameters import check_int, read_fpr
 from ..deep import DeepFeatureTransformer
-from ._detector import SpatialDetector, check_count
+from ._detector import SpatialDetector
 from ._patches import PatchNeighbors, PatchSample
 
 _REDUCTIONS = (8, 16)  # of the levels that are taken by default: PatchCore's second and third stage of a ResNet
@@ -154,4 +154,4 @@ class PatchNeighborsDetector(SpatialDetector):
     def _check_parameters(self):
         super()._check_parameters()
         for name in ("coreset_size", "n_neighbors", "pool_size"):
-            check_count(name, getattr(self, name))
+            check_int(name, getattr(self, name))

@@ -1,0 +1,79 @@
+"""Leave-one-out without refits, of a detector or of the pipeline that it ends: what is offered, and the scores.
+
+A detector that leaves single rows out in closed form says so by ``leaves_out_in_closed_form()``, and does it in
+``fit_score_out_of_fold``. In a pipeline it may stand behind steps that learn nothing (an extractor, a selection of
+levels), and behind one projection whose rule it knows: ``find_cut()`` of the projection gives what it keeps, and
+``score_left_out_behind`` of the detector selects the directions anew for each row. Rows that leave no digits to the
+others are refitted.
+"""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+
+from .._conventions._scores import read_scores
+from .._conventions._sklearn import safe_indexing
+
+
+def is_offered(estimator):
+    """Return whether a detector, or a pipeline, leaves single images out without refits."""
+    return _find_tail(estimator) is not None
+
+
+def fit_and_leave_one_out(estimator, X):
+    """Fit a detector or pipeline on all images; return its scores of each by one that has not seen it, and by itself.
+
+    Parameters
+    ----------
+    estimator : estimator
+        For which `is_offered`; it is fitted.
+    X : array-like, frame or sequence of length n_samples
+        Normal images.
+
+    Returns
+    -------
+    out_of_fold, in_sample : ndarray of shape (n_samples,)
+    """
+    if not isinstance(estimator, Pipeline):
+        return estimator.fit_score_out_of_fold(X, np.arange(_count(X)))
+    start, cut = _find_tail(estimator)
+    tail = clone(estimator[start:])
+    estimator.fit(X, None)
+    rows = estimator[:start].transform(X) if start else X
+    if cut is None:
+        return tail[-1].fit_score_out_of_fold(rows, np.arange(_count(rows)))
+    n_components, leading = cut
+    scores = tail[-1].score_left_out_behind(rows, n_components, leading=leading)
+    for row in np.flatnonzero(np.isnan(scores)):
+        others = safe_indexing(rows, np.delete(np.arange(len(scores)), row))
+        scores[row] = read_scores(clone(tail).fit(others, None), safe_indexing(rows, [row]))[0]
+    return scores, read_scores(estimator[start:], rows)
+
+
+def _find_tail(estimator):
+    """Return where the steps that learn begin, and what the projection among them keeps; None if it is not offered."""
+    steps = [one for _, one in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
+    steps = [one for one in steps if one not in (None, "passthrough")]
+    if not _leaves_out(steps[-1]) or (isinstance(estimator, Pipeline) and len(steps) < len(estimator.steps)):
+        return None
+    learning = [number for number, one in enumerate(steps) if not _learns_nothing(one)]
+    if learning == [len(steps) - 1]:
+        return learning[0], None
+    if learning != [len(steps) - 2, len(steps) - 1] or not hasattr(steps[-1], "score_left_out_behind"):
+        return None
+    find_cut = getattr(steps[-2], "find_cut", None)
+    cut = None if find_cut is None else find_cut()
+    return None if cut is None else (learning[0], cut)
+
+
+def _leaves_out(detector):
+    return hasattr(detector, "leaves_out_in_closed_form") and detector.leaves_out_in_closed_form()
+
+
+def _learns_nothing(step):
+    return getattr(step, "learns_nothing", False) or not get_tags(step).requires_fit
+
+
+def _count(X):
+    return X.shape[0] if hasattr(X, "shape") else len(X)
