@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from skgad import FPRThresholdCV, MahalanobisDetector
 from skgad._calibration import _bands
 from skgad._calibration._bands import containment, order_statistic_band, rate_curve
 from skgad._calibration._conformal import p_value_steps, rate_interval, threshold
@@ -267,3 +268,14 @@ def test_scores_that_rank_nothing_are_refused(scores, message):
 def test_an_unknown_side_is_refused():
     with pytest.raises(ValueError, match="side must be 'both' or 'upper'; got 'lower'"):
         rate_curve([1.0], side="lower")
+
+
+def test_a_calibrated_detector_gives_its_curve_and_none_for_groups():
+    X = np.random.default_rng(0).normal(size=(120, 3))
+    detector = FPRThresholdCV(MahalanobisDetector(), fpr=0.05).fit(X)
+    curve, expected = detector.rate_curve(coverage=0.9), rate_curve(detector.out_of_fold_scores_, coverage=0.9)
+    for got, wanted in zip(curve, expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert curve.thresholds[np.searchsorted(curve.fpr, 0.05, side="right") - 1] == detector.offset_
+    grouped = FPRThresholdCV(MahalanobisDetector(), fpr=0.1, cv=5).fit(X, groups=np.arange(120) // 4)
+    assert np.isnan(grouped.rate_curve().high).all()

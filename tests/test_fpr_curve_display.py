@@ -21,13 +21,6 @@ def close_figures():
     plt.close("all")
 
 
-class Calibrated(FPRThresholdCV):
-    """A calibrated detector that gives its curve."""
-
-    def rate_curve(self, *, coverage=0.95):
-        return rate_curve(self.out_of_fold_scores_, coverage=coverage)
-
-
 @pytest.fixture
 def scores():
     return np.random.default_rng(0).normal(size=99)
@@ -37,7 +30,7 @@ def scores():
 def detector():
     rng = np.random.default_rng(0)
     fitted = MahalanobisDetector().fit(rng.normal(size=(200, 3)))
-    return Calibrated(FrozenEstimator(fitted), fpr=0.05).fit(rng.normal(size=(99, 3)))
+    return FPRThresholdCV(FrozenEstimator(fitted), fpr=0.05).fit(rng.normal(size=(99, 3)))
 
 
 def read_band(display):

@@ -8,7 +8,6 @@ from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
@@ -22,6 +21,7 @@ from .._conventions._sklearn import slice_metadata
 from .._conventions._transaction import all_or_nothing
 from .._conventions._warnings import warn
 from ..exceptions import WorkingPointWarning
+from ._bands import rate_curve
 from ._conformal import (
     aimed_rate,
     conformal_rank,
@@ -32,6 +32,7 @@ from ._conformal import (
     shifted_rate,
     threshold,
 )
+from ._inner_maps import InnerMapsMixin
 from ._learnt_columns import refuse_learnt_columns
 from ._out_of_fold import (
     choose_cv,
@@ -47,11 +48,7 @@ from ._out_of_fold import (
 from ._summary import summarise
 
 
-def _has(method):
-    return lambda self: hasattr(getattr(self, "estimator_", self.estimator), method)
-
-
-class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
+class FPRThresholdCV(InnerMapsMixin, ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
     r"""Set the threshold of any outlier detector at a false-positive rate, by cross-validation on the normal images.
 
     Every normal image is scored by an `estimator` that has not seen it; the threshold is the conformal quantile of
@@ -233,7 +230,7 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
             else:
                 self._score_out_of_fold(normals, cv, numbers, n_groups, to_estimator, to_splitter)
         self._edges, self._p_values = p_value_steps(self.out_of_fold_scores_, numbers)
-        self._fpr, self._rank = float(share), rank
+        self._fpr, self._rank, self._numbers = float(share), rank, numbers
         self._aim, self._exact = aimed_rate(share, self._p_values), frozen and groups is None
         self.n_groups_ = n_groups
         self.offset_ = threshold(share, self._edges, self._p_values)
@@ -287,35 +284,25 @@ class FPRThresholdCV(ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
         """
         return read_p_values(self.score_samples(X), self._edges, self._p_values)
 
-    @available_if(_has("score_maps"))
-    def score_maps(self, X):
-        """Return the anomaly maps of the detector fitted on all normal images, where it makes maps.
+    def rate_curve(self, *, coverage=0.95):
+        """Return for every threshold that the calibration knows what rate it stands for, and what may come.
+
+        The band holds for all thresholds at once, so that one may choose a rate after looking: exactly for split
+        calibration on independent images without ties, nominally elsewhere.
 
         Parameters
         ----------
-        X : sequence of images
+        coverage : float in (0, 1), default=0.95
+            The probability that all rates lie within the band.
 
         Returns
         -------
-        ndarray of float32 of shape (n_samples, image_size, image_size)
+        RateCurve
+            A named tuple of arrays of shape (n_thresholds,): ``thresholds``, scores below which an image is called
+            anomalous; ``fpr``, the rates asked for; ``low`` and ``high``, the band, NaN where groups were given.
         """
         check_is_fitted(self)
-        return self.estimator_.score_maps(X)
-
-    @available_if(_has("predict_masks"))
-    def predict_masks(self, X):
-        """Return which pixels are anomalous by the detector fitted on all normal images, where it makes maps.
-
-        Parameters
-        ----------
-        X : sequence of images
-
-        Returns
-        -------
-        ndarray of bool of shape (n_samples, image_size, image_size)
-        """
-        check_is_fitted(self)
-        return self.estimator_.predict_masks(X)
+        return rate_curve(self.out_of_fold_scores_, self._numbers, coverage=coverage)
 
     def summary(self):
         """Return in plain language what was calibrated, on what, and what can be said about the rate.
