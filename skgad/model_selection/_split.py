@@ -2,8 +2,8 @@
 
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
-from sklearn.utils.validation import _num_samples
 
+from .._conventions._columns import count_samples
 from .._conventions._labels import check_labels
 
 
@@ -58,8 +58,8 @@ class NormalTrainSplit:
             If a label is neither +1 nor -1, `y` is of another length, or a fold has no normal image to train on.
         """
         y = check_labels(y)
-        if len(y) != _num_samples(X):
-            raise ValueError(f"X has {_num_samples(X)} samples, but y has {len(y)}.")
+        if len(y) != count_samples(X):
+            raise ValueError(f"X has {count_samples(X)} samples, but y has {len(y)}.")
         for fold, (train, test) in enumerate(self._splitter(y).split(X, y, groups)):
             normal = train[y[train] == 1]
             if not len(normal):
