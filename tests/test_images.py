@@ -177,7 +177,7 @@ def test_the_advice_for_tensors_of_another_type_makes_the_picture_that_was_meant
         (RGB > 99, "pass image * np.uint8(255).", (RGB > 99) * np.uint8(255), 255 * (RGB > 99)),
         ((RGB > 99) * 1, "pass (image * 255).astype(np.uint8).", (255 * (RGB > 99)).astype(np.uint8), 255 * (RGB > 99)),
         (RGB.astype(int), "pass it .astype(np.uint8).", RGB, RGB),
-        (RGB * np.int64(257), "pass it .astype(np.uint16).", RGB * np.uint16(257), RGB),
+        (RGB.astype(np.int64) * 257, "pass it .astype(np.uint16).", RGB * np.uint16(257), RGB),
         (RGB.astype(int) - 9, "on neither scale: rescale it.", RGB, RGB),
     ],
     ids=["booleans", "zero and one", "bytes", "sixteen bits", "neither"],
