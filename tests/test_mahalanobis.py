@@ -318,7 +318,7 @@ def test_a_stream_goes_on_only_with_the_covariance_that_it_began_with(covariance
             update()
 
 
-@pytest.mark.parametrize(("covariance", "far"), [("diagonal", 1e9), ("empirical", 1e8)])
+@pytest.mark.parametrize(("covariance", "far"), [("diagonal", 1e9), ("empirical", 1e8), ("empirical", 1e10)])
 def test_rows_far_out_in_one_feature_drown_it_beside_a_larger_one(covariance, far):
     rng = np.random.default_rng(0)
     X, outliers = rng.normal(size=(200, 3)) * [1e9, 1, 1], rng.normal(size=(3, 3)) * [1e9, far, 1]
@@ -336,8 +336,8 @@ def test_what_is_forgotten_leaves_right_distances_or_is_refused(covariance, hidd
     rng, n_refused = np.random.default_rng(0), 0
     for exponent in range(13):
         X, outliers = rng.normal(size=(100, 3)) * [1e9, 1, 1], rng.normal(size=(3, 3)) * [1e9, 10.0**exponent, 1]
-        if hidden:  # no feature is far out, a direction is
-            X[:, 2], outliers[:, 2] = X[:, 0] + 1e5 * X[:, 2], outliers[:, 0] + 10.0**exponent * outliers[:, 2]
+        if hidden:  # what drowns is the difference of two features, sooner than they do
+            X[:, 2], outliers[:, 2] = X[:, 1] + 1e-3 * X[:, 2], outliers[:, 1] + 1e-3 * outliers[:, 2]
         try:
             left = MahalanobisDetector(covariance).fit(np.vstack([outliers, X])).forget(outliers)
             scores = left.score_samples(X)
@@ -346,7 +346,7 @@ def test_what_is_forgotten_leaves_right_distances_or_is_refused(covariance, hidd
             continue
         expected = MahalanobisDetector(covariance).fit(X).score_samples(X)
         np.testing.assert_allclose(scores, expected, rtol=1e-6)
-    assert n_refused < 9
+    assert n_refused < 11
 
 
 def test_a_feature_that_only_forgotten_rows_moved_is_not_taken_for_one_of_next_to_no_variance():
@@ -357,10 +357,25 @@ def test_a_feature_that_only_forgotten_rows_moved_is_not_taken_for_one_of_next_t
     np.testing.assert_allclose(MahalanobisDetector().fit(X).forget(X[:1]).score_samples(X), expected, rtol=1e-8)
 
 
+def test_constant_features_are_borne_by_forgetting():
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(rng.integers(6, 200), 3))
+        X[:, 1] = rng.normal() * 10.0 ** rng.integers(-8, 8)  # whose sum of squares is rounding, maybe below zero
+        detector = MahalanobisDetector("diagonal")
+        for part in np.array_split(X, 3):
+            detector.partial_fit(part)
+        expected = MahalanobisDetector("diagonal").fit(X[-5:]).score_samples(X)
+        np.testing.assert_allclose(detector.forget(X[:-5]).score_samples(X), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("covariance", COVARIANCES)
 @pytest.mark.parametrize("scale", [1e-85, 1e80])
-def test_scores_do_not_depend_on_units(covariance, scale):
-    X = by_level(draw())
+@pytest.mark.parametrize("n_samples", [200, 3])
+def test_scores_do_not_depend_on_units(covariance, scale, n_samples):
+    X = by_level(draw(n_samples, 6 if n_samples == 200 else 24))
+    if covariance == "empirical" and n_samples == 3:
+        pytest.skip("an empirical covariance of fewer rows than features is singular")
     plain, scaled = (MahalanobisDetector(covariance).fit(unit * X) for unit in (1.0, scale))
     unit = scale if covariance == "identity" else 1.0
     np.testing.assert_allclose(scaled.score_samples(scale * X), unit * plain.score_samples(X), rtol=1e-9)

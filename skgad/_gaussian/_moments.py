@@ -163,16 +163,17 @@ def remove(whole, part):
     whole, part, between = _in_one_unit(whole, part)
     step = between * (part.n_samples / n_samples)
     moved, taken = _shift(whole, step, keep_rows=False), _shift(part, between + step, keep_rows=False)
+    squares, still = _squares(moved), _squares_of_a_constant(moved)
     left = replace(
         moved,
         n_samples=n_samples,
         scatter=moved.scatter - taken.scatter,
         cubic=moved.cubic - taken.cubic,
         quartic=moved.quartic - taken.quartic,
-        peaks=np.maximum(np.maximum(whole.peaks, part.peaks), _squares(moved)),
+        peaks=np.maximum(np.maximum(whole.peaks, part.peaks), np.where(squares > still, squares, 0.0)),
         quartic_peak=max(whole.quartic_peak, part.quartic_peak, moved.quartic),
     )
-    if not _can_be(left, _squares(moved)):
+    if not _can_be(left, squares, still):
         raise ValueError(
             "These rows were never learnt: without them a variance would be negative. Nothing was changed."
         )
@@ -194,8 +195,7 @@ def varies(sample):
 
 def refuse_drowned(sample, variances):
     """Raise DrownedError if what each feature is divided by has lost its digits to rows that were removed."""
-    moved = sample.peaks * sample.unit**2 > sample.n_samples * np.square(sample.n_samples * _EPS * sample.mean)
-    if np.any(moved & (sample.rounding > _DROWNED * variances)):
+    if np.any(sample.rounding > _DROWNED * np.maximum(variances, 0.0)):  # rounding leaves a constant below zero
         raise DrownedError
 
 
@@ -300,6 +300,11 @@ def _squares(sample):
     return sample.scatter if sample.scatter.ndim == 1 else np.diagonal(sample.scatter)
 
 
+def _squares_of_a_constant(sample):
+    """Return what rounding can make of the sum of the squares of a feature that does not vary, in the unit."""
+    return sample.n_samples * np.square(sample.n_samples * _EPS * sample.mean / sample.unit)
+
+
 def _full_scatter(sample):
     return sample.rows.T @ sample.rows if sample.scatter is None else sample.scatter
 
@@ -311,12 +316,13 @@ def _trace_and_norm(sample):
     return np.trace(gram), np.vdot(gram, gram)
 
 
-def _can_be(left, scale):
+def _can_be(left, scale, still):
     """Return whether the sums can be those of any rows: no variance below zero, in no direction, beyond rounding.
 
-    Each feature is measured by its own sum of squares before the removal, `scale`.
+    Each feature is measured by its own sum of squares before the removal, `scale`, unless it is `still`.
     """
     tolerance = 1e-9
+    scale = np.maximum(scale, still / tolerance)
     units = np.sqrt(np.where(scale > 0, scale, 1.0))
     if np.any(_squares(left) < -tolerance * units**2):
         return False
