@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf, oas
+from sklearn.preprocessing import StandardScaler
 
 from skgad._gaussian._moments import (
     DrownedError,
@@ -15,7 +16,9 @@ from skgad._gaussian._moments import (
     moments,
     oas_shrinkage,
     remove,
+    varies,
 )
+from skgad._gaussian._shrinkage import ledoit_wolf_intensity
 
 SHAPES = [(500, 8), (30, 80), (60, 80), (3, 5), (40, 1)]
 FIELDS = ("n_samples", "mean", "covariance", "ledoit_wolf", "oas")
@@ -51,6 +54,7 @@ def test_two_rows_show_no_noise_whatever_rounding_says(n_features):
 
 
 def test_one_variance_is_its_own_target_whatever_rounding_says():
+    assert ledoit_wolf_intensity(40, 1, 1.0, 1.0 + 1e-15, 80.0) == 0.0
     for seed in range(50):
         sample = moments(draw((40, 1), seed))
         assert (ledoit_wolf_shrinkage(sample), oas_shrinkage(sample)) == (0.0, 0.0)
@@ -136,11 +140,42 @@ def test_rows_far_out_are_removed_or_refused_but_never_badly(scale, remedy):
             remove(whole, moments(far))
 
 
-def test_what_rows_far_out_have_cost_is_not_forgotten_by_steps():
-    X, far = draw((200, 3)), draw((9, 3), seed=1) * 10.0 ** np.arange(9)[:, np.newaxis]
-    sample = merge(moments(X), moments(far))
-    with pytest.raises(DrownedError):  # each step alone leaves digits enough
-        reduce(remove, [moments(row[np.newaxis]) for row in far[::-1]], sample)
+# fourth powers drown long before squares do, and a diagonal has no fourth powers
+@pytest.mark.parametrize(("diagonal", "largest"), [(False, 4), (True, 8)])
+@pytest.mark.parametrize("joined", [False, True])
+def test_what_rows_far_out_have_cost_is_not_forgotten_by_steps(diagonal, largest, joined):
+    def of(X):
+        return moments(X, diagonal=diagonal)
+
+    far = [of(row) for row in 10.0 ** np.arange(largest, 0, -1)[:, np.newaxis, np.newaxis] * draw((1, 3), seed=1)]
+    sample = reduce(merge, far, of(draw((200, 3))))
+    with pytest.raises(DrownedError):
+        remove(reduce(remove, far[1:], sample), far[0])  # the largest at last: at once
+    sample = reduce(remove, far[:2], sample)  # each step alone leaves digits enough
+    if joined:
+        sample = merge(of(draw((50, 3), seed=2)), sample)
+    with pytest.raises(DrownedError):
+        reduce(remove, far[2:], sample)
+
+
+def test_what_rounding_has_cost_does_not_depend_on_the_unit():
+    X = draw((60, 3)) * 1e40
+    left = remove(moments(X), moments(X[:9]))
+    joined = merge(left, moments(1e50 * draw((40, 3))))
+    np.testing.assert_allclose(joined.rounding * joined.n_samples, left.rounding * left.n_samples, rtol=1e-12)
+    assert joined.quartic_peak == left.quartic_peak * (left.unit / joined.unit) ** 4
+
+
+def test_a_variance_that_would_be_a_little_negative_shows():
+    whole, part = moments(np.resize([[1.0], [-1.0]], (10, 1))), np.sqrt(10 * (1 + 1e-5) / 4) * np.array([[1.0], [-1.0]])
+    with pytest.raises(ValueError, match="never learnt"):
+        remove(whole, moments(np.vstack([part, part])))
+
+
+def test_a_feature_varies_where_scikit_learns_scaler_divides_by_it():
+    X = np.random.default_rng(0).normal(size=(200, 5)) * [1.0, 1e-3, 1e-9, 0.0, 0.0] + [0.0, 1e6, 1e6, 0.1, 1e6 / 3]
+    np.testing.assert_array_equal(varies(moments(X)), StandardScaler().fit(X).scale_ != 1.0)
+    assert varies(moments(X)).tolist() == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize("scale", [1e-110, 1e-85, 1e-30, 1e30, 1e80, 1e110])

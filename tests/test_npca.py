@@ -225,3 +225,7 @@ def test_a_memory_that_others_can_write_warns(tmp_path, outer, inner, warns):
     npca = NPCA(2, memory=str(tmp_path))
     with pytest.warns(UserWarning, match="chmod 700") if warns else nullcontext():
         npca.fit(draw(20, 5))
+
+
+def test_there_are_no_more_directions_than_rows():
+    assert kept_components(np.geomspace(1, 1e-3, 8), 1.0, (5, 8), rule="published") == (0, 5)
