@@ -1,6 +1,9 @@
 """What a network is known by: the sha256 of its weights, and the probe, which sees what no weight shows."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -151,6 +154,35 @@ def test_a_cache_serves_no_features_of_another_release(photographs, tmp_path, an
         after = extract()
     assert not np.allclose(before, after, rtol=1e-3)
     pd.testing.assert_frame_equal(extract(), after)  # without a warning
+
+
+@pytest.mark.parametrize("kind", ["auto", "file", "state dict"])
+def test_another_release_is_another_origin_so_that_a_warm_cache_asks_the_network(tmp_path, state, monkeypatch, kind):
+    torch.save(state, tmp_path / "weights.pth")
+    name = LITE0 if kind == "auto" else "resnet18"
+    weights = {"auto": "auto", "file": tmp_path / "weights.pth", "state dict": state}[kind]
+    before = find_source(name, weights).describe_origin()
+    assert find_source(name, weights).describe_origin() == before
+    monkeypatch.setattr("skgad.deep._timm_source.LIBRARIES", "timm 9, torch 9")
+    assert find_source(name, weights).describe_origin() not in (before, None)
+
+
+def test_the_joblib_hash_of_a_handle_is_the_same_in_processes_of_other_threads():
+    code = """
+import joblib, torch
+from skgad.deep import Backbone
+torch.manual_seed(0)
+module = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 3), torch.nn.ReLU(), torch.nn.Conv2d(64, 64, 3))
+print(joblib.hash(Backbone(module, levels=["1", "2"], image_size=64)))
+"""
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": n}, capture_output=True, text=True
+        ).stdout
+        for n in ("1", "2")
+    }
+    assert len(hashes) == 1
+    assert len(hashes.pop().strip()) == 32
 
 
 def test_another_release_that_changes_nothing_finds_its_features_again(photographs, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from scipy.stats import chi2
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
@@ -268,7 +269,7 @@ def test_a_detector_of_the_other_sign_is_refused_by_name():
         def decision_function(self, X):
             return np.linalg.norm(X, axis=1)
 
-    for wrapped in (Foreign(), make_pipeline(StandardScaler(), Foreign())):
+    for wrapped in (Foreign(), make_pipeline(StandardScaler(), Foreign()), NormalRowsOnly(Foreign())):
         with pytest.raises(TypeError, match=r"Foreign\(\) has decision_scores_.*-detector.decision_function"):
             FPRThresholdCV(wrapped, fpr=0.1).fit(draw())
     with pytest.raises(TypeError, match="decision_scores_"):
@@ -326,6 +327,16 @@ def test_masked_features_are_refused():
     ):
         with pytest.raises(ValueError, match="masked array"):
             estimator.fit(X)
+    distances = np.ma.masked_array(np.abs(draw()[:, :1]), mask=False)
+    with pytest.raises(ValueError, match="masked array"):
+        FPRThreshold(dof=1).fit(distances)
+
+
+@pytest.mark.parametrize("fpr", [np.float32(0.05), np.float16(0.05), Fraction(1, 20), Decimal("0.05")], ids=repr)
+def test_the_chi_square_threshold_is_that_of_the_number_that_a_rate_says(fpr):
+    X, expected = draw(2000), -np.sqrt(chi2.ppf(0.95, 4))
+    assert MahalanobisDetector(fpr=fpr).fit(X).offset_ == pytest.approx(expected, rel=1e-12)
+    assert FPRThreshold(fpr, dof=4).fit(np.abs(X[:, :1])).offset_ == pytest.approx(expected, rel=1e-12)
 
 
 # Two cameras, and the rows of others' fits

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._conventions._base import StampedEstimator
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
+from .._conventions._masked import refuse_masked
 from .._conventions._parameters import read_fpr
 from .._conventions._transaction import all_or_nothing
 from .._conventions._warnings import warn
@@ -100,15 +101,15 @@ class FPRThreshold(ScoredOutlierMixin, StampedEstimator):
             If `fpr` is not in (0, 1), a distance is negative, or the degrees of freedom are neither in the column
             names nor in `dof`.
         """
-        read_fpr(self.fpr)
+        fpr = float(read_fpr(self.fpr))
         distances = self._validate_distances(X, reset=True)
         rows = normal_rows(y, len(distances))
         n_normals = len(distances) if rows is None else len(rows)
         dof, behind_npca = self._find_dof()
-        quantiles = chi_quantile(self.fpr, dof)
+        quantiles = chi_quantile(fpr, dof)
         self.dof_ = dof
         self.offset_ = -float(quantiles.sum())
-        doubt = doubt_chi_square(self.fpr, dof, n_normals, behind_npca=behind_npca)
+        doubt = doubt_chi_square(fpr, dof, n_normals, behind_npca=behind_npca)
         if doubt:
             warn(doubt, WorkingPointWarning)
         return self
@@ -129,6 +130,7 @@ class FPRThreshold(ScoredOutlierMixin, StampedEstimator):
         return -self._validate_distances(X, reset=False).sum(axis=1)
 
     def _validate_distances(self, X, reset):
+        refuse_masked("X", X)
         distances = validate_data(self, X, dtype=np.float64, reset=reset)
         if distances.min() < 0:
             row = int(np.argmax((distances < 0).any(axis=1)))

@@ -370,10 +370,11 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
         self._distance_names = distance_names(fitted, getattr(self, "feature_names_in_", None))
         self.levels_ = list(self._groups)
         self.n_samples_seen_ = fitted.n_samples if n_samples is None else n_samples
-        self.offset_ = -float(sum(fitted.chi_quantiles(self.fpr)))
+        fpr, dof = float(read_fpr(self.fpr)), np.array([len(location) for location in fitted.locations])
+        self.offset_ = -float(sum(fitted.chi_quantiles(fpr)))
         self._doubt = doubt_chi_square(
-            self.fpr,
-            np.array([len(location) for location in fitted.locations]),
+            fpr,
+            dof,
             self.n_samples_seen_,
             behind_npca=any("npca_chi" in name for name in self._distance_names),
             in_full=fitted.kind not in DIAGONAL_KINDS,

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._conventions._base import StampedEstimator
 from .._conventions._columns import take_names
 from .._conventions._normals import read_normals
+from .._conventions._scores import refuse_other_sign
 from .._conventions._sklearn import safe_set_output
 from .._conventions._transaction import all_or_nothing
 
@@ -161,6 +162,7 @@ class NormalRowsOnly(MetaEstimatorMixin, StampedEstimator):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
+        refuse_other_sign(self.estimator_)
         return self.estimator_.decision_function(X)
 
     @property
