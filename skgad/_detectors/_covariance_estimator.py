@@ -4,10 +4,10 @@ import numpy as np
 from sklearn.base import clone
 
 from .._gaussian._estimate import KINDS, Gaussian
-from .._gaussian._factors import Cholesky
+from .._gaussian._factors import Cholesky, Scaled
 
 
-def fit_gaussian(estimator, X, level):
+def fit_gaussian(estimator, X, level, blocks=None):
     """Return the Gaussian of a clone of an estimator, fitted in float64.
 
     Parameters
@@ -17,6 +17,8 @@ def fit_gaussian(estimator, X, level):
     X : ndarray of shape (n_samples, n_features)
     level : str
         The name of the level, "" for none.
+    blocks : dict of str to int, default=None
+        Names and sizes of blocks of columns that are brought to one scale first.
 
     Raises
     ------
@@ -24,6 +26,10 @@ def fit_gaussian(estimator, X, level):
         If it estimates no covariance, or a singular one; names the level.
     """
     X = X.astype(np.float64)
+    if blocks:
+        scales = _find_scales(X, blocks)
+        inner = fit_gaussian(estimator, X / scales, level)
+        return Gaussian(inner.location * scales, Scaled(inner.factor, scales), inner.shrinkage)
     fitted = clone(estimator).fit(X)
     if not hasattr(fitted, "covariance_"):
         raise ValueError(f"covariance={estimator!r} has no covariance_ after fit; it must estimate one.")
@@ -32,6 +38,16 @@ def fit_gaussian(estimator, X, level):
         return Gaussian(location, Cholesky(fitted.covariance_), getattr(fitted, "shrinkage_", None))
     except np.linalg.LinAlgError as error:
         raise ValueError(f"The covariance of {level or 'the data'} by {estimator!r} is singular.") from error
+
+
+def _find_scales(X, blocks):
+    """Return for each column the root of the total variance of its block."""
+    sizes = list(blocks.values())
+    totals = np.add.reduceat(X.var(axis=0), np.cumsum([0, *sizes[:-1]]))
+    for name, total in zip(blocks, totals, strict=True):
+        if total == 0:
+            raise ValueError(f"All features of {name} are constant: there is nothing to learn from.")
+    return np.repeat(np.sqrt(totals), sizes)
 
 
 def check_covariance(covariance):

@@ -1,11 +1,8 @@
 """The names of the distances to Gaussians: they say what law a distance follows, for whoever sets a threshold on it."""
 
-import re
-
 from .._conventions._levels import join
 from .._gaussian._estimate import DIAGONAL_KINDS
-
-_NPCA_COLUMN = re.compile(r"(?:^|__)npca\d+$")
+from ._joint import is_behind_npca
 
 
 def distance_names(fitted, feature_names):
@@ -20,12 +17,9 @@ def distance_names(fitted, feature_names):
     sizes = [len(location) for location in fitted.locations]
     if fitted.kind in DIAGONAL_KINDS:
         return [join(level, f"dist{size}") for level, size in zip(fitted.columns, sizes, strict=True)]
+
+    def behind(columns):
+        return is_behind_npca(None if feature_names is None else feature_names[columns])
+
     triples = zip(fitted.columns, fitted.columns.values(), sizes, strict=True)
-    return [
-        join(level, f"npca_chi{size}" if _is_behind_npca(feature_names, columns) else f"chi{size}")
-        for level, columns, size in triples
-    ]
-
-
-def _is_behind_npca(feature_names, columns):
-    return feature_names is not None and all(_NPCA_COLUMN.search(name) for name in feature_names[columns])
+    return [join(level, f"npca_chi{size}" if behind(columns) else f"chi{size}") for level, columns, size in triples]

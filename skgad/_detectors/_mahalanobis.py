@@ -1,4 +1,4 @@
-"""The detector: one Gaussian per level, the score is minus the sum of the Mahalanobis distances."""
+"""The detector: one Gaussian per level, or one over all; the score is minus the sum of the Mahalanobis distances."""
 
 import numpy as np
 from sklearn.base import TransformerMixin
@@ -7,7 +7,6 @@ from sklearn.utils.validation import check_is_fitted
 from .._conventions._base import StampedEstimator
 from .._conventions._columns import read_columns, read_normal_rows
 from .._conventions._decisions import ScoredOutlierMixin
-from .._conventions._labels import normal_rows
 from .._conventions._levels import frame
 from .._conventions._parameters import read_fpr
 from .._conventions._transaction import all_or_nothing
@@ -16,12 +15,13 @@ from .._gaussian._laws import doubt_chi_square
 from .._gaussian._level_gaussians import LevelGaussians
 from ._covariance_estimator import check_covariance, fit_gaussian
 from ._distance_names import distance_names
-from ._left_out_behind import score_left_out_behind
+from ._joint import check_levels, join_blocks, warn_behind_npca
+from ._leaving_out import LeavingOutMixin
 from ._stream import check_same_columns, find_seen
 
 
-class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator):
-    """One Gaussian per level; the anomaly score is the Mahalanobis distance, summed over the levels.
+class MahalanobisDetector(LeavingOutMixin, ScoredOutlierMixin, TransformerMixin, StampedEstimator):
+    r"""One Gaussian per level, or one over all; the anomaly score is the Mahalanobis distance, summed over the levels.
 
     Parameters
     ----------
@@ -29,6 +29,10 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
         How each level's covariance is estimated. "diagonal" gives the paper's standardised Euclidean distance (SED,
         equation 9), "identity" its L2 distance. An estimator is cloned for each level and needs ``covariance_`` after
         ``fit``; its ``location_`` is used where it has one.
+    levels : {"each", "joint"}, default="each"
+        "each" sums the distances to the Gaussian of each level, as the paper does. "joint" is one Gaussian over the
+        features of all levels, and cells of a grid, so that correlations between them count; each level, a block, is
+        brought to the same total variance first. It needs no reduction in front: `NPCA` there costs detections.
     fpr : float in (0, 1), default=0.01
         The false-positive rate that ``predict`` aims at by the chi-square law (equation 8). Real features reach far
         more: `predict` warns where that is to be expected. `FPRThresholdCV` sets a threshold that holds.
@@ -36,7 +40,7 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
     Attributes
     ----------
     levels_ : list of str
-        The levels found in the column names, ``[""]`` for columns without one.
+        The levels found in the column names, ``[""]`` for columns without one; ``["joint"]`` for a joint Gaussian.
     location_ : list of ndarray of shape (n_features_of_the_level,)
         For each level the mean of the normal rows.
     covariance_ : list of ndarray
@@ -65,6 +69,10 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
     after an update. With `NPCA` in front, go through the stream twice: ``npca.partial_fit(batch)`` for all batches,
     then ``detector.partial_fit(npca.transform(batch))``.
 
+    *A joint Gaussian* has the covariance :math:`(1 - \rho) S + \rho\, \tfrac{B}{D} \Delta` of all D features, where
+    :math:`\Delta` holds for each feature the total variance of its block, of B blocks: that of Ledoit and Wolf, once
+    each block is divided by the root of its total variance. All else, streaming included, is as for one level.
+
     With "identity" the law of the distance has a free scale: ``offset_`` takes it from the mean variance. With
     "diagonal" a feature that is constant over the normal rows counts in its own unit, as in ``StandardScaler``.
 
@@ -83,8 +91,9 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
     array([ 1, -1])
     """
 
-    def __init__(self, covariance="ledoit_wolf", *, fpr=0.01):
+    def __init__(self, covariance="ledoit_wolf", *, levels="each", fpr=0.01):
         self.covariance = covariance
+        self.levels = levels
         self.fpr = fpr
 
     @all_or_nothing
@@ -124,7 +133,8 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
         frame of shape (n_samples, n_levels)
             Of pandas, or polars where `X` is. Distances, unsquared. The column's name says what they follow on Gaussian
             data: ``level7__chi112``, the chi law with 112 degrees of freedom; ``level7__npca_chi112`` behind `NPCA`;
-            ``level7__dist112``, no such claim ("diagonal", "identity"); ``chi112`` for columns without a level.
+            ``level7__dist112``, no such claim ("diagonal", "identity"); ``chi112`` for columns without a level;
+            ``joint__chi2168`` for the joint Gaussian.
         """
         check_is_fitted(self)
         return frame(self._measure(X), self.get_feature_names_out(), like=X)
@@ -180,7 +190,7 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
         """
         seen = find_seen(self)
         X, groups = read_normal_rows(self, X, y, reset=seen is None)
-        return self._keep(LevelGaussians.of_rows(X, groups, self.covariance) if seen is None else seen.add(X))
+        return self._keep(self._learn(X, groups) if seen is None else seen.add(X))
 
     @all_or_nothing
     def merge(self, other):
@@ -235,107 +245,6 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
         X, _ = read_normal_rows(self, X, y, reset=False)
         return self._keep(seen.remove(X))
 
-    def leave_one_out_scores(self, X, y=None):
-        """Return the score of each training row by a detector that has not seen it, in closed form.
-
-        An image that is in the fit pulls the Gaussian towards itself. Its leave-one-out score is on the scale of new
-        images: sorted, or held against a threshold, these scores show suspicious images in a training set.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (`n_samples_seen_`, n_features)
-            All rows that were learnt, in any order.
-        y : array-like of shape (n_samples,), default=None
-            As in `fit`: rows at -1 were not learnt, and get their plain score.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Higher is more normal, as by refits, shrinkage included; minus infinity where the covariance of the others
-            is singular ("empirical").
-
-        Raises
-        ------
-        ValueError
-            If `X` has another number of rows, or the fit was by an estimator.
-        """
-        check_is_fitted(self)
-        learnt, _ = read_normal_rows(self, X, y, reset=False)
-        if len(learnt) != self.n_samples_seen_:
-            raise ValueError(
-                f"leave_one_out_scores takes the {self.n_samples_seen_} rows that were learnt; got {len(learnt)}. "
-                "Where anomalous rows were left out of the fit, give y as there."
-            )
-        left_out = -self._gaussians.leave_one_out(learnt).sum(axis=1)
-        rows = None if y is None else normal_rows(y, len(X))
-        if rows is None:
-            return left_out
-        scores = self.score_samples(X)
-        scores[rows] = left_out
-        return scores
-
-    @all_or_nothing
-    def fit_score_out_of_fold(self, X, fold):
-        """Fit on all rows, and score each by a detector that has not seen its fold: what `FPRThresholdCV` asks for.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-            Normal rows.
-        fold : array-like of int of shape (n_samples,)
-            Rows with the same number are left out together. Single rows are left out as in `leave_one_out_scores`, more
-            of them exactly: their moments are taken out of all moments.
-
-        Returns
-        -------
-        out_of_fold, in_sample : ndarray of shape (n_samples,)
-            Scores. NotImplemented where refits are as cheap or more exact: the covariance is an estimator, there are
-            few rows for many features, or rows lie so far out that the moments of the others drown in theirs.
-        """
-        if not self.leaves_out_in_closed_form():
-            return NotImplemented
-        X = self._fit(X, None)
-        fitted, fold = self._gaussians, np.asarray(fold)
-        if len(np.unique(fold)) == len(X):
-            distances = fitted.leave_one_out(X)
-        elif fitted.keeps_rows():
-            return NotImplemented
-        else:
-            try:
-                distances = fitted.leave_folds_out(X, fold)
-            except ValueError:
-                return NotImplemented
-        return -distances.sum(axis=1), -fitted.distances(X).sum(axis=1)
-
-    def leaves_out_in_closed_form(self):
-        """Return whether `fit_score_out_of_fold` leaves single rows out without refits: `FPRThresholdCV` then does so.
-
-        Returns
-        -------
-        bool
-        """
-        return isinstance(self.covariance, str)
-
-    def score_left_out_behind(self, X, n_components, *, leading=False):
-        """Score each row by a projection and a Gaussian behind it that have not seen it, without refits.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-            Normal rows, in front of the projection.
-        n_components : float or int
-            What it keeps of each level, as in `NPCA`.
-        leading : bool, default=False
-            Whether it keeps the directions of most variance instead, as scikit-learn's ``PCA`` does.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Higher is more normal; as by refits within rounding, or, beyond a thousand rows, a thousandth (the kurtosis
-            behind the intensity is that of all rows). NaN for rows that leave the others no digits: refit those.
-        """
-        return score_left_out_behind(self, X, n_components, leading)
-
     @property
     def location_(self):
         return self._gaussians.locations
@@ -352,16 +261,23 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
         """Fit, and return the normal rows."""
         self._check_parameters()
         X, groups = read_normal_rows(self, X, y, reset=True, at_least=2)
-        if isinstance(self.covariance, str):
-            fitted = LevelGaussians.of_rows(X, groups, self.covariance)
-            fitted.gaussians  # noqa: B018  # what is singular is refused here, not at the first score
-        else:
-            gaussians = {
-                level: fit_gaussian(self.covariance, X[:, columns], level) for level, columns in groups.items()
-            }
-            fitted = LevelGaussians(groups, None, gaussians=gaussians)
+        fitted = self._learn(X, groups)
+        fitted.gaussians  # noqa: B018  # what is singular is refused here, not at the first score
         self._keep(fitted, len(X))
         return X
+
+    def _learn(self, X, groups):
+        """Return the Gaussians of these rows."""
+        blocks = None
+        if self.levels == "joint":
+            warn_behind_npca(getattr(self, "feature_names_in_", None))
+            groups, blocks = join_blocks(groups, X.shape[1])
+        if isinstance(self.covariance, str):
+            return LevelGaussians.of_rows(X, groups, self.covariance, blocks)
+        gaussians = {
+            level: fit_gaussian(self.covariance, X[:, columns], level, blocks) for level, columns in groups.items()
+        }
+        return LevelGaussians(groups, None, gaussians=gaussians, blocks=blocks)
 
     def _keep(self, fitted, n_samples=None):
         """Set all that a fit or an update sets, and return the detector."""
@@ -394,6 +310,7 @@ class MahalanobisDetector(ScoredOutlierMixin, TransformerMixin, StampedEstimator
     def _check_parameters(self):
         read_fpr(self.fpr)
         check_covariance(self.covariance)
+        check_levels(self.levels)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy import linalg
 
-from ._factors import Cholesky, Diagonal, LowRank
+from ._blocks import in_unit_blocks
+from ._factors import Cholesky, Diagonal, LowRank, Scaled
 from ._moments import covariance, ledoit_wolf_shrinkage, oas_shrinkage, refuse_drowned, varies
 
 _SHRINKAGES = {"ledoit_wolf": ledoit_wolf_shrinkage, "oas": oas_shrinkage, "empirical": lambda sample: 0.0}
@@ -39,7 +40,7 @@ class Gaussian:
 
 
 def estimate(sample, kind):
-    """Return the Gaussian of a sample.
+    """Return the Gaussian of a sample; of several blocks brought to one scale first, where it has them.
 
     Parameters
     ----------
@@ -53,6 +54,10 @@ def estimate(sample, kind):
     DrownedError
         If rows that were removed have left too few digits of what would be divided by.
     """
+    if len(sample.sizes) > 1 and kind not in ("empirical", "diagonal"):  # which do not depend on scales
+        scaled, scales = in_unit_blocks(sample)
+        inner = estimate(scaled, kind)
+        return Gaussian(sample.mean, Scaled(inner.factor, scales), inner.shrinkage)
     if kind == "identity":
         return Gaussian(sample.mean, Diagonal(np.ones(sample.n_features)))
     if kind == "diagonal":
@@ -83,7 +88,17 @@ def _factorise(sample, weight, shrinkage):
 
 
 def _factorise_rows(sample, weight, floor):
-    """Return the same from the few rows themselves, in O(n² D)."""
+    """Return the same from the few rows themselves, in O(n² D).
+
+    Their Gram matrix takes a fifth of the time of their singular values, and has the digits where the floor is no small
+    share of the largest variance, as behind real features.
+    """
+    squares, left = linalg.eigh(sample.gram, driver="evd", check_finite=False)
+    scale = weight * sample.unit**2 / sample.n_samples
+    if floor > LowRank.FLAT * scale * squares[-1]:
+        found = squares > len(squares) * np.finfo(np.float64).eps * squares[-1]
+        turn = left[:, found] / np.sqrt(squares[found])
+        return LowRank(sample.rows, scale * squares[found] + floor, floor, turn)
     _, singular, axes = linalg.svd(sample.rows, full_matrices=False, check_finite=False)
     singular *= sample.unit
     if floor <= 10 * sample.n_features * np.finfo(np.float64).eps * singular[0] ** 2 / sample.n_samples:

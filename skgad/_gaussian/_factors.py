@@ -66,22 +66,60 @@ class Diagonal:
 
 
 class LowRank:
-    """Some directions with a variance of their own, and one variance for all directions perpendicular to them."""
+    """Some directions with a variance of their own, and one variance for all directions perpendicular to them.
 
-    def __init__(self, axes, variances, floor):
-        self._axes = axes  # orthonormal, one a row
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features)
+        What spans the directions: orthonormal axes, or with `turn` any rows.
+    variances : ndarray of shape (n_axes,)
+    floor : float
+        The variance of all other directions, and the least of all.
+    turn : ndarray of shape (n_rows, n_axes), default=None
+        ``turn.T @ rows`` are the axes. None: the rows are. For a floor that is more than `FLAT` of the
+        largest variance.
+    """
+
+    FLAT = 1e-4  # of the largest variance: with a floor above it, a difference of squares loses four digits at most
+
+    def __init__(self, rows, variances, floor, turn=None):
+        self._rows = rows
         self._variances = variances
         self._floor = floor
+        self._turn = turn
 
     def covariance(self):
         """Return the matrix."""
-        full = (self._axes.T * (self._variances - self._floor)) @ self._axes
+        axes = self._rows if self._turn is None else self._turn.T @ self._rows
+        full = (axes.T * (self._variances - self._floor)) @ axes
         full.flat[:: len(full) + 1] += self._floor
         return full
 
     def norms(self, centred):
         """Return the norms of the whitened rows."""
-        along = centred @ self._axes.T
-        rest = centred - along @ self._axes  # not ‖x‖² - ‖along‖²: rounding would be divided by a small floor
+        along = centred @ self._rows.T
+        if self._turn is not None:
+            along = along @ self._turn
+            gain = 1.0 - self._floor / self._variances
+            squares = np.einsum("ij,ij->i", centred, centred) - np.einsum("ij,ij,j->i", along, along, gain)
+            return np.sqrt(np.maximum(squares, 0.0) / self._floor)
+        rest = centred - along @ self._rows  # not ‖x‖² - ‖along‖²: rounding would be divided by a small floor
         squares = np.einsum("ij,ij,j->i", along, along, 1.0 / self._variances)
         return np.sqrt(squares + np.einsum("ij,ij->i", rest, rest) / self._floor)
+
+
+class Scaled:
+    """A covariance of features that were divided by scales, in terms of the features themselves."""
+
+    def __init__(self, factor, scales):
+        self._factor = factor
+        self._scales = scales
+
+    def covariance(self):
+        """Return the matrix, or the variances."""
+        inner = self._factor.covariance()
+        return inner * (np.outer(self._scales, self._scales) if inner.ndim == 2 else self._scales**2)
+
+    def norms(self, centred):
+        """Return the norms of the whitened rows."""
+        return self._factor.norms(centred / self._scales)

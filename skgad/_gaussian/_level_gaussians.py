@@ -1,16 +1,16 @@
-"""The Gaussians of all levels of one detector: rows join and leave them, exactly, and are left out."""
+"""The Gaussians of all levels of a detector, or the joint one: rows join and leave them, exactly, and are left out."""
 
 import numpy as np
 
 from ._by_level import by_level
 from ._estimate import DIAGONAL_KINDS, estimate
 from ._laws import chi_quantile
-from ._leave_one_out import leave_one_out_distances
+from ._leave_one_out_joint import joint_leave_one_out_distances
 from ._moments import DrownedError, merge, moments, remove, varies
 
 
 class LevelGaussians:
-    """One Gaussian for each level, and the moments that it follows from.
+    """One Gaussian for each level, or one over the blocks of all levels, and the moments that it follows from.
 
     An object is never changed: `add`, `merge` and `remove` return another one. The Gaussians are estimated when they
     are needed, and again after a pickle, which holds the moments alone: a factor is as large as they are.
@@ -25,19 +25,24 @@ class LevelGaussians:
         Those of each level; None where `kind` is.
     gaussians : dict of str to Gaussian, or None
         That of each level; None where they wait until they are needed.
+    blocks : dict of str to int, or None
+        For a joint Gaussian, the only entry of `columns`: its blocks, which are brought to one scale, by name, and how
+        many of the columns are in each, one block after the other.
     """
 
-    def __init__(self, columns, kind, samples=None, gaussians=None):
+    def __init__(self, columns, kind, samples=None, gaussians=None, blocks=None):
         self.columns = columns
         self.kind = kind
         self.samples = samples
         self._gaussians = gaussians
+        self.blocks = blocks
 
     @classmethod
-    def of_rows(cls, X, columns, kind):
+    def of_rows(cls, X, columns, kind, blocks=None):
         """Return the Gaussians of the rows of `X`: one row is enough to begin with."""
-        diagonal = kind in DIAGONAL_KINDS
-        return cls(columns, kind, by_level(columns, lambda level: moments(X[:, columns[level]], diagonal=diagonal)))
+        diagonal, sizes = kind in DIAGONAL_KINDS, _sizes(blocks)
+        samples = by_level(columns, lambda level: moments(X[:, columns[level]], diagonal=diagonal, sizes=sizes))
+        return cls(columns, kind, samples, blocks=blocks)
 
     @property
     def n_samples(self):
@@ -55,7 +60,9 @@ class LevelGaussians:
             few digits of the others; names the level.
         """
         if self._gaussians is None:
-            self._gaussians = {level: _estimate(level, sample, self.kind) for level, sample in self.samples.items()}
+            self._gaussians = {
+                level: _estimate(level, sample, self.kind, self.blocks) for level, sample in self.samples.items()
+            }
         return self._gaussians
 
     @property
@@ -67,7 +74,7 @@ class LevelGaussians:
 
     def add(self, X):
         """Return the Gaussians of all rows so far and of these."""
-        return self.merge(LevelGaussians.of_rows(X, self.columns, self.kind))
+        return self.merge(LevelGaussians.of_rows(X, self.columns, self.kind, self.blocks))
 
     def merge(self, other):
         """Return the Gaussians of the rows of both, which have the same columns.
@@ -84,7 +91,7 @@ class LevelGaussians:
                 "do not mean the same. Fit both with the same covariance."
             )
         samples = by_level(self.columns, lambda level: merge(self.samples[level], other.samples[level]))
-        return LevelGaussians(self.columns, self.kind, samples)
+        return LevelGaussians(self.columns, self.kind, samples, blocks=self.blocks)
 
     def remove(self, X):
         """Return the Gaussians of all rows but these; they are estimated at once, where enough is left for that.
@@ -95,9 +102,9 @@ class LevelGaussians:
             If fewer than two rows would be left, if these rows cannot have been learnt, or if they leave too few digits
             of the others; names the level.
         """
-        gone = LevelGaussians.of_rows(X, self.columns, self.kind).samples
+        gone = LevelGaussians.of_rows(X, self.columns, self.kind, self.blocks).samples
         samples = by_level(self.columns, lambda level: remove(self.samples[level], gone[level]))
-        left = LevelGaussians(self.columns, self.kind, samples)
+        left = LevelGaussians(self.columns, self.kind, samples, blocks=self.blocks)
         try:
             left.gaussians  # noqa: B018  # what has drowned is refused now, not at the first score
         except DrownedError:
@@ -122,7 +129,10 @@ class LevelGaussians:
         if self.samples is None:
             raise ValueError("A covariance estimator keeps no moments, which rows could be left out of. Refit it.")
         X = X.astype(np.float64, copy=False)
-        return np.column_stack([leave_one_out_distances(X[:, columns], self.kind) for columns in self.columns.values()])
+        sizes = _sizes(self.blocks)
+        return np.column_stack(
+            [joint_leave_one_out_distances(X[:, columns], sizes, self.kind) for columns in self.columns.values()]
+        )
 
     def leave_folds_out(self, X, fold):
         """Return the same, each row to the Gaussians of the rows outside of its fold.
@@ -153,15 +163,22 @@ class LevelGaussians:
         sizes = [len(location) for location in self.locations]
         if self.kind != "identity":
             return [chi_quantile(fpr, size) for size in sizes]
-        pairs = zip(sizes, self.samples.values(), strict=True)
-        return [np.sqrt(sample.variances.mean()) * chi_quantile(fpr, size) for size, sample in pairs]
+        if self.blocks:
+            means = [len(self.blocks) / size for size in sizes]  # of variances, where that of each block is 1 in all
+        else:
+            means = [sample.variances.mean() for sample in self.samples.values()]
+        return [np.sqrt(mean) * chi_quantile(fpr, size) for size, mean in zip(sizes, means, strict=True)]
 
     def __getstate__(self):
         return {**self.__dict__, "_gaussians": self._gaussians if self.samples is None else None}
 
 
-def _estimate(level, sample, kind):
-    _refuse_constant(level, sample)
+def _sizes(blocks):
+    return tuple(blocks.values()) if blocks else ()
+
+
+def _estimate(level, sample, kind, blocks):
+    _refuse_constant(level, sample, blocks)
     try:
         return estimate(sample, kind)
     except np.linalg.LinAlgError as error:
@@ -170,15 +187,17 @@ def _estimate(level, sample, kind):
         raise DrownedError(f"{level}: {error}" if level else str(error)) from error
 
 
-def _refuse_constant(level, sample):
+def _refuse_constant(level, sample, blocks):
     level = level or "the data"
     if sample.n_samples < 2:
         raise ValueError(f"One normal row does not make a Gaussian of {level}: n_samples = 1, at least two are needed.")
-    if not varies(sample).any():
-        raise ValueError(
-            f"All features of {level} are constant over the {sample.n_samples} normal rows: there is nothing to learn "
-            "from. Are these images all the same?"
-        )
+    names = list(blocks) if blocks else [level]
+    for name, vary in zip(names, np.add.reduceat(varies(sample), sample.block_starts), strict=True):
+        if not vary:
+            raise ValueError(
+                f"All features of {name} are constant over the {sample.n_samples} normal rows: there is nothing to "
+                "learn from. Are these images all the same?"
+            )
 
 
 def _explain_singular(level, sample, kind):

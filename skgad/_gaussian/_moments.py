@@ -2,7 +2,11 @@ r"""Moments of a sample, exact under union and removal, and the shrinkage that f
 
 A sample enters as its count, its mean and the central power sums of :math:`z = x - \bar x`
 
-.. math:: \sum_i z_i z_i^\top, \quad \sum_i \lVert z_i \rVert^2 z_i, \quad \sum_i \lVert z_i \rVert^4
+.. math:: \sum_i z_i z_i^\top, \quad \sum_i \lVert z_{ib} \rVert^2 z_i, \quad
+    \sum_i \lVert z_{ib} \rVert^2 \lVert z_{ic} \rVert^2
+
+over all features, or, where blocks of them are to be brought to one scale before their Gaussian is estimated, for each
+block b and pair of blocks b, c: the scales are known at the end of a stream only.
 
 Two samples are joined or parted by moving both to the mean of the result and adding or subtracting. The mean is kept as
 a fixed pivot and a small offset, so that data far from zero lose no digits on the way. From these sums follow the
@@ -15,9 +19,11 @@ Fourth powers of very large or very small values are beyond float64, so the sums
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
+from ._blocks import block_squares, block_starts
 from ._shrinkage import ledoit_wolf_intensity, oas_intensity
 from ._triangle import pack, unpack
 
@@ -53,16 +59,27 @@ class Moments:
     unit: float  # of z, a power of two; the following are in powers of it
     scatter: np.ndarray | None  # sum of z zᵀ, (n_features, n_features), or its diagonal, (n_features,)
     rows: np.ndarray | None  # the z themselves, (n_samples, n_features), where scatter is None
-    cubic: np.ndarray  # sum of ‖z‖² z, (n_features,); zero where only the diagonal is kept
-    quartic: float  # sum of ‖z‖⁴, likewise
-    peaks: (
-        np.ndarray
-    )  # the largest sum of each z² that rows were removed from, (n_features,): rounding is a share of it
-    quartic_peak: float = 0.0  # the same of ‖z‖⁴
+    cubic: np.ndarray  # sums of ‖z_b‖² z, (n_blocks, n_features); zero where only the diagonal is kept
+    quartic: np.ndarray  # sums of ‖z_b‖² ‖z_c‖², (n_blocks, n_blocks), likewise
+    # the largest sum of each z² that rows were removed from, (n_features,): rounding is a share of it
+    peaks: np.ndarray
+    quartic_peak: np.ndarray | float = 0.0  # the same of the quartic sums
+    sizes: tuple = ()  # of the blocks, adjacent features; none: all of them are one block
 
     @property
     def n_features(self):
         return len(self.pivot)
+
+    @property
+    def block_starts(self):
+        """Where each block begins, for ``np.add.reduceat``."""
+        return block_starts(self.sizes)
+
+    @cached_property
+    def gram(self):
+        """The products of the rows with each other, where they are kept, in the unit."""
+        rows = np.asarray(self.rows)
+        return rows @ rows.T
 
     @property
     def mean(self):
@@ -81,9 +98,12 @@ class Moments:
 
     def __getstate__(self):
         state = self.__dict__.copy()
+        state.pop("gram", None)
         if self.scatter is not None and self.scatter.ndim == 2:
             state["scatter"] = pack(self.scatter)
             state["packed"] = True
+        if self.rows is not None:
+            state["rows"] = _halve(self)
         return state
 
     def __setstate__(self, state):
@@ -91,10 +111,14 @@ class Moments:
         self.__dict__.update(state)
         if packed:
             self.scatter = unpack(self.scatter, self.n_features)
+        if self.rows is not None and self.rows.dtype == np.float32:
+            self.rows = (self.rows - self.pivot - self.offset) / self.unit
 
 
-def moments(X, *, diagonal=False):
+def moments(X, *, diagonal=False, sizes=()):
     """Return the moments of the rows of `X`, in float64; with `diagonal`, of each feature alone.
+
+    `sizes` are those of the blocks of adjacent features, where there is more than one.
 
     Raises
     ------
@@ -107,21 +131,22 @@ def moments(X, *, diagonal=False):
     if not diagonal and _few(n_samples, n_features):
         rows = (X - pivot) / unit
         left = rows.mean(axis=0)  # what rounding has left of the mean
-        squares = np.einsum("ij,ij->i", rows, rows)
-        cubic, quartic = squares @ rows, float(squares @ squares)
-        return Moments(n_samples, pivot, left * unit, unit, None, rows - left, cubic, quartic, none)
-    total, cubic, quartic = np.zeros(n_features), np.zeros(n_features), 0.0
+        squares = block_squares(rows, sizes)
+        cubic, quartic = squares.T @ rows, squares.T @ squares
+        return Moments(n_samples, pivot, left * unit, unit, None, rows - left, cubic, quartic, none, sizes=sizes)
+    n_blocks = max(len(sizes), 1)
+    total, cubic, quartic = np.zeros(n_features), np.zeros((n_blocks, n_features)), np.zeros((n_blocks, n_blocks))
     scatter = np.zeros(n_features if diagonal else (n_features, n_features))
     for block in _centre(X, pivot, unit):
         total += block.sum(axis=0)
         if diagonal:
             scatter += np.einsum("ij,ij->j", block, block)
             continue
-        squares = np.einsum("ij,ij->i", block, block)
+        squares = block_squares(block, sizes)
         scatter += block.T @ block
-        cubic += squares @ block
-        quartic += float(squares @ squares)
-    return Moments(n_samples, pivot, total / n_samples * unit, unit, scatter, None, cubic, quartic, none)
+        cubic += squares.T @ block
+        quartic += squares.T @ squares
+    return Moments(n_samples, pivot, total / n_samples * unit, unit, scatter, None, cubic, quartic, none, sizes=sizes)
 
 
 def merge(one, other):
@@ -139,7 +164,7 @@ def merge(one, other):
         cubic=one.cubic + other.cubic,
         quartic=one.quartic + other.quartic,
         peaks=np.maximum(one.peaks, other.peaks),
-        quartic_peak=max(one.quartic_peak, other.quartic_peak),
+        quartic_peak=np.maximum(one.quartic_peak, other.quartic_peak),
     )
 
 
@@ -171,13 +196,13 @@ def remove(whole, part):
         cubic=moved.cubic - taken.cubic,
         quartic=moved.quartic - taken.quartic,
         peaks=np.maximum(np.maximum(whole.peaks, part.peaks), np.where(squares > still, squares, 0.0)),
-        quartic_peak=max(whole.quartic_peak, part.quartic_peak, moved.quartic),
+        quartic_peak=np.maximum(np.maximum(whole.quartic_peak, part.quartic_peak), moved.quartic),
     )
     if not _can_be(left, squares, still):
         raise ValueError(
             "These rows were never learnt: without them a variance would be negative. Nothing was changed."
         )
-    if _EPS * left.quartic_peak > 1e-6 * left.quartic or left.rounding.sum() > _DROWNED * left.variances.sum():
+    if _has_drowned(left):
         raise DrownedError
     return left
 
@@ -202,12 +227,20 @@ def refuse_drowned(sample, variances):
 def ledoit_wolf_shrinkage(sample):
     """Return the shrinkage intensity of Ledoit and Wolf (2004), in [0, 1], exactly as from the rows themselves."""
     trace, norm = _trace_and_norm(sample)
-    return float(ledoit_wolf_intensity(sample.n_samples, sample.n_features, trace, norm, sample.quartic))
+    return float(ledoit_wolf_intensity(sample.n_samples, sample.n_features, trace, norm, sample.quartic.sum()))
 
 
 def oas_shrinkage(sample):
     """Return the shrinkage intensity of the oracle approximating shrinkage of Chen et al. (2010), in [0, 1]."""
     return float(oas_intensity(sample.n_samples, sample.n_features, *_trace_and_norm(sample)))
+
+
+def _halve(sample):
+    """Return the rows as they came, in float32, where they came so, and follow from it; otherwise as they are."""
+    plain = (sample.rows * sample.unit + sample.offset + sample.pivot).astype(np.float32)
+    rows = (plain - sample.pivot - sample.offset) / sample.unit
+    rounding = 8 * _EPS * (np.abs(sample.rows) + np.abs(sample.mean / sample.unit))
+    return plain if np.all(np.abs(rows - sample.rows) <= rounding) else sample.rows
 
 
 def _few(n_samples, n_features):
@@ -275,22 +308,39 @@ def _shift(sample, step, keep_rows):
     if sample.rows is None and sample.scatter.ndim == 1:
         return replace(sample, offset=offset, scatter=sample.scatter + sample.n_samples * step**2)
     if sample.rows is not None and keep_rows:
-        scatter, rows, product = None, sample.rows - step, sample.rows.T @ (sample.rows @ step)
-        trace = np.vdot(sample.rows, sample.rows)
+        scatter, rows = None, sample.rows - step
+        along = _block_sums(sample.rows * step, sample)
+        products, traces = along.T @ sample.rows, block_squares(sample.rows, sample.sizes).sum(axis=0)
     else:
         scatter, rows = _full_scatter(sample), None
-        product, trace = scatter @ step, np.trace(scatter)
+        products, traces = _block_sums(scatter * step, sample).T, _block_sums(np.diagonal(scatter), sample)
         scatter = scatter + sample.n_samples * np.outer(step, step)
-    square = step @ step
-    cubic = sample.cubic - 2 * product - (trace + sample.n_samples * square) * step
+    squares = _block_sums(step**2, sample)
+    cubic = sample.cubic - 2 * products - np.outer(traces + sample.n_samples * squares, step)
+    along_cubic = _block_sums(sample.cubic * step, sample)
+    between = np.outer(traces, squares)
     quartic = (
         sample.quartic
-        + 4 * step @ product
-        - 4 * step @ sample.cubic
-        + 2 * square * trace
-        + sample.n_samples * square**2
+        + 4 * _block_sums(products * step, sample)
+        - 2 * (along_cubic + along_cubic.T)
+        + between
+        + between.T
+        + sample.n_samples * np.outer(squares, squares)
     )
-    return replace(sample, offset=offset, scatter=scatter, rows=rows, cubic=cubic, quartic=float(quartic))
+    return replace(sample, offset=offset, scatter=scatter, rows=rows, cubic=cubic, quartic=quartic)
+
+
+def _block_sums(values, sample):
+    """Return the sums over each block of the last axis."""
+    return np.add.reduceat(values, sample.block_starts, axis=-1)
+
+
+def _has_drowned(left):
+    """Return whether removed rows have left too few digits of any block, each weighed by its own variance."""
+    totals = _block_sums(_squares(left), left)
+    weights = np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)
+    fourth, lost = weights @ left.quartic @ weights, weights @ left.quartic_peak @ weights
+    return bool(_EPS * lost > 1e-6 * fourth or np.any(_EPS * _block_sums(left.peaks, left) > _DROWNED * totals))
 
 
 def _squares(sample):
@@ -311,8 +361,7 @@ def _full_scatter(sample):
 
 def _trace_and_norm(sample):
     """Return the trace of the covariance and its squared Frobenius norm, the latter from the smaller Gram matrix."""
-    gram = _full_scatter(sample) if sample.rows is None else sample.rows @ sample.rows.T
-    gram = gram / sample.n_samples
+    gram = (sample.scatter if sample.rows is None else sample.gram) / sample.n_samples
     return np.trace(gram), np.vdot(gram, gram)
 
 

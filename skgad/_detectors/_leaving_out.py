@@ -1,0 +1,129 @@
+"""What a Gaussian detector answers when rows are to be left out of its fit, in closed form."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from .._conventions._columns import read_normal_rows
+from .._conventions._labels import normal_rows
+from .._conventions._transaction import all_or_nothing
+from ._left_out_behind import score_left_out_behind
+
+
+def _has_each_level(detector):
+    return detector.levels == "each"  # behind a reduction a joint Gaussian is refitted
+
+
+class LeavingOutMixin:
+    """Leave-one-out and out-of-fold scores of `MahalanobisDetector`."""
+
+    _gaussians: Any
+    _fit: Any
+    score_samples: Any
+    n_samples_seen_: int
+    covariance: Any
+    levels: str
+
+    def leave_one_out_scores(self, X, y=None):
+        """Return the score of each training row by a detector that has not seen it, in closed form.
+
+        An image that is in the fit pulls the Gaussian towards itself. Its leave-one-out score is on the scale of new
+        images: sorted, or held against a threshold, these scores show suspicious images in a training set.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (`n_samples_seen_`, n_features)
+            All rows that were learnt, in any order.
+        y : array-like of shape (n_samples,), default=None
+            As in `fit`: rows at -1 were not learnt, and get their plain score.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Higher is more normal, as by refits, shrinkage included; minus infinity where the covariance of the others
+            is singular ("empirical").
+
+        Raises
+        ------
+        ValueError
+            If `X` has another number of rows, or the fit was by an estimator.
+        """
+        check_is_fitted(self)
+        learnt, _ = read_normal_rows(self, X, y, reset=False)
+        if len(learnt) != self.n_samples_seen_:
+            raise ValueError(
+                f"leave_one_out_scores takes the {self.n_samples_seen_} rows that were learnt; got {len(learnt)}. "
+                "Where anomalous rows were left out of the fit, give y as there."
+            )
+        left_out = -self._gaussians.leave_one_out(learnt).sum(axis=1)
+        rows = None if y is None else normal_rows(y, len(X))
+        if rows is None:
+            return left_out
+        scores = self.score_samples(X)
+        scores[rows] = left_out
+        return scores
+
+    @all_or_nothing
+    def fit_score_out_of_fold(self, X, fold):
+        """Fit on all rows, and score each by a detector that has not seen its fold: what `FPRThresholdCV` asks for.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Normal rows.
+        fold : array-like of int of shape (n_samples,)
+            Rows with the same number are left out together. Single rows are left out as in `leave_one_out_scores`, more
+            of them exactly: their moments are taken out of all moments.
+
+        Returns
+        -------
+        out_of_fold, in_sample : ndarray of shape (n_samples,)
+            Scores. NotImplemented where refits are as cheap or more exact: the covariance is an estimator, there are
+            few rows for many features, or rows lie so far out that the moments of the others drown in theirs.
+        """
+        if not self.leaves_out_in_closed_form():
+            return NotImplemented
+        X = self._fit(X, None)
+        fitted, fold = self._gaussians, np.asarray(fold)
+        if len(np.unique(fold)) == len(X):
+            distances = fitted.leave_one_out(X)
+        elif fitted.keeps_rows():
+            return NotImplemented
+        else:
+            try:
+                distances = fitted.leave_folds_out(X, fold)
+            except ValueError:
+                return NotImplemented
+        return -distances.sum(axis=1), -fitted.distances(X).sum(axis=1)
+
+    def leaves_out_in_closed_form(self):
+        """Return whether `fit_score_out_of_fold` leaves single rows out without refits: `FPRThresholdCV` then does so.
+
+        Returns
+        -------
+        bool
+        """
+        return isinstance(self.covariance, str)
+
+    @available_if(_has_each_level)
+    def score_left_out_behind(self, X, n_components, *, leading=False):
+        """Score each row by a projection and a Gaussian behind it that have not seen it, without refits.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Normal rows, in front of the projection.
+        n_components : float or int
+            What it keeps of each level, as in `NPCA`.
+        leading : bool, default=False
+            Whether it keeps the directions of most variance instead, as scikit-learn's ``PCA`` does.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Higher is more normal; as by refits within rounding, or, beyond a thousand rows, a thousandth (the kurtosis
+            behind the intensity is that of all rows). NaN for rows that leave the others no digits: refit those.
+        """
+        return score_left_out_behind(self, X, n_components, leading)
