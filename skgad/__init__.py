@@ -4,6 +4,7 @@ from ._calibration._combined import CombinedDetector
 from ._calibration._threshold import FPRThreshold
 from ._calibration._threshold_cv import FPRThresholdCV
 from ._conventions._labels import as_labels
+from ._detectors._cellwise import CellwiseDetector
 from ._detectors._levelwise import LevelwiseDetector, LevelwiseTransformer
 from ._detectors._mahalanobis import MahalanobisDetector
 from ._detectors._normal_rows_only import NormalRowsOnly
@@ -14,6 +15,7 @@ from .deep import DeepFeatureTransformer
 
 __all__ = [
     "NPCA",
+    "CellwiseDetector",
     "CombinedDetector",
     "DeepFeatureTransformer",
     "FPRThreshold",

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 _LEVEL = re.compile(r"^((?:.+__)?level\d+)__")
+_CELL = re.compile(r"__(g\d+r\d+c\d+)__")
 
 
 def feature_names(level, n_features):
@@ -89,6 +90,36 @@ def group_columns(names, n_features):
     for index, match in enumerate(matches):
         groups.setdefault(match[1], []).append(index)  # type: ignore[index]  # none is None here
     return {level: _as_slice(indices) for level, indices in groups.items()}
+
+
+def group_by_cell(names):
+    """Return the columns of each cell of a grid, over all levels: ``level7__g2r0c1__0013`` is of the cell "g2r0c1".
+
+    Parameters
+    ----------
+    names : sequence of str, or None
+        The column names; None for a plain array.
+
+    Returns
+    -------
+    dict of str to ndarray of int
+        The cell's name and its columns, in order of first appearance; empty where no column carries a cell.
+
+    Raises
+    ------
+    ValueError
+        If some columns carry a cell and others do not.
+    """
+    matches = [_CELL.search(str(name)) for name in ([] if names is None else names)]
+    odd = [str(name) for name, match in zip([] if names is None else names, matches, strict=True) if match is None]
+    if odd and len(odd) < len(matches):
+        raise ValueError(
+            f"Some columns carry a cell and some do not: {_shorten(odd)} lack the form 'level7__g2r0c1__…'."
+        )
+    cells: dict[str, list[int]] = {}
+    for index, match in enumerate([] if odd else matches):
+        cells.setdefault(match[1], []).append(index)  # type: ignore[index]  # none is None here
+    return {cell: np.asarray(indices) for cell, indices in cells.items()}
 
 
 def frame(values, names, like=None):
