@@ -10,6 +10,7 @@ from ._detectors._mahalanobis import MahalanobisDetector
 from ._detectors._normal_rows_only import NormalRowsOnly
 from ._detectors._npca import NPCA
 from ._gaussian._laws import sigma_to_fpr
+from ._line import make_line
 from ._version import __version__
 from .deep import DeepFeatureTransformer
 
@@ -26,5 +27,6 @@ __all__ = [
     "NormalRowsOnly",
     "__version__",
     "as_labels",
+    "make_line",
     "sigma_to_fpr",
 ]

@@ -14,9 +14,10 @@ _LEVEL = re.compile(r"^((?:.+__)?level\d+)__")
 _CELL = re.compile(r"__(g\d+r\d+c\d+)__")
 
 
-def feature_names(level, n_features):
-    """Return the column names of a level's features: ``level7__0000``, ``level7__0001``, ..."""
-    return [f"level{level}__{index:04d}" for index in range(n_features)]
+def feature_names(level, n_features, cell=""):
+    """Return the column names of a level's features: ``level7__0000``, ...; ``level7__g2r0c1__0000``, ... of a cell."""
+    prefix = join(f"level{level}", cell) if cell else f"level{level}"
+    return [f"{prefix}__{index:04d}" for index in range(n_features)]
 
 
 def join(level, suffix):

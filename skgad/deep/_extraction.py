@@ -9,6 +9,7 @@ from .._conventions._parameters import check_int
 from ..exceptions import BackboneError, WeightsError
 from ._batches import extract, extract_maps
 from ._cache_keys import fingerprint_features
+from ._grid import count_cells, name_cells, read_grid
 from ._identity import check_same_network
 from ._network import PRECISIONS, find_device, load_network
 from ._persistence import find_weights
@@ -39,6 +40,7 @@ def resolve(extractor):
         levels=extractor.levels,
         weights=find_weights(extractor),
         pool=extractor.pool,
+        grid=extractor.grid,
         image_size=extractor.image_size,
         resize=extractor.resize,
         precision=extractor.precision,
@@ -67,8 +69,9 @@ class Extraction:
         If the network is unknown.
     """
 
-    def __init__(self, *, backbone, levels, weights, pool, image_size, resize, precision):
+    def __init__(self, *, backbone, levels, weights, pool, grid, image_size, resize, precision):
         _check_choice("pool", pool, _POOLS)
+        self._sides = read_grid(grid)
         _check_choice("precision", precision, PRECISIONS)
         self._source = find_source(backbone, weights)
         self._architecture = self._source.architecture
@@ -83,6 +86,7 @@ class Extraction:
             "image_size": size,
             "resize": describe_rule(resize, self._source, size),
             "pool": pool,
+            "grid": list(self._sides),
             "precision": precision,
             "mean": list(self._architecture.mean),
             "std": list(self._architecture.std),
@@ -90,7 +94,10 @@ class Extraction:
         }
         self._resize = make_resizer(resize, self._source, size)
         self.find_box = partial(find_box, resize, self._source, size)
-        self.names = _name_features(tuple((number, self._count_channels(number)) for number in chosen))
+        if self._sides != (1,):
+            self._check_has_maps("no cells: take grid=1")
+        widths = tuple((number, self._architecture.levels[number - 1].channels) for number in chosen)
+        self.names = _name_features(widths, self._sides)
 
     def identify(self, store, device):
         """Return the `Identity` of the network; an open store may know it, so that no network is needed."""
@@ -110,19 +117,19 @@ class Extraction:
     def pool_images(self, images, identity, *, device, batch_size, num_workers, store=None):
         """Yield the pooled features of images, in batches; an open store gets all levels of what it lacks."""
         asked = self.settings["levels"]
-        numbers = asked if store is None else [level.number for level in self._architecture.levels]
+        numbers = asked if store is None else self._list_levels_to_keep()
         columns = self._find_columns(numbers, asked)
 
         def run(batch):
             network = self.load_network(device)
             self._check(network.identity, identity, store)
-            return network.pool_levels(batch, numbers, self.settings["pool"], self.settings["precision"])
+            return network.pool_levels(batch, numbers, self.settings["pool"], self.settings["precision"], self._sides)
 
         batches = extract(
             images,
             self._resize,
             run,
-            n_features=sum(self._count_channels(number) for number in numbers),
+            n_features=sum(self._count_features(number) for number in numbers),
             batch_size=batch_size,
             num_workers=num_workers,
             store=store,
@@ -139,7 +146,7 @@ class Extraction:
         BackboneError
             If one of the levels has no map, or one whose places are not known.
         """
-        self._check_has_maps()
+        self._check_has_maps("no maps")
 
         def run(batch):
             network = self.load_network(device)
@@ -168,38 +175,53 @@ class Extraction:
         if origin is not None:
             note(store, origin, identity)
 
-    def _check_has_maps(self):
+    def _check_has_maps(self, lack):
         name = self.settings["backbone"]
         if name.startswith("hiera"):
-            raise BackboneError(f"The tokens of {name} stand in no order of rows, so that its levels have no maps.")
+            raise BackboneError(f"The tokens of {name} stand in no order of rows, so that its levels have {lack}.")
         vectors = [n for n in self.settings["levels"] if self._architecture.levels[n - 1].layout == "NC"]
         if vectors:
             raise BackboneError(
-                f"Levels {vectors} of {name} are vectors without locations: they have no maps. Leave them out."
+                f"Levels {vectors} of {name} are vectors without locations: they have {lack}. Leave them out."
             )
 
     def _fingerprint(self, store, identity, device_type):
-        settings = [(key, value) for key, value in self.settings.items() if key not in ("levels", "modules")]
+        settings = [(key, value) for key, value in self.settings.items() if key not in ("levels", "modules", "grid")]
+        if self._sides != (1,):
+            settings.append(("grid", self._sides, self._list_levels_to_keep()))
         exact = self.settings["precision"] == "float32"  # the others round differently on each kind of device
         probe = recognise(store, self.settings["backbone"], tuple(self._architecture), identity)
         return fingerprint_features(
             identity.sha256, probe, settings, self._architecture.levels, None if exact else device_type
         )
 
-    def _count_channels(self, number):
-        return self._architecture.levels[number - 1].channels
+    def _list_levels_to_keep(self):
+        """Return the numbers of all levels; of those that were asked for, or surely fill the cells, where there are."""
+        side, asked = self.settings["image_size"], self.settings["levels"]
+        return [
+            level.number
+            for level in self._architecture.levels
+            if self._sides == (1,)
+            or level.number in asked
+            or (level.layout != "NC" and side // level.reduction > max(self._sides))
+        ]
+
+    def _count_features(self, number):
+        return self._architecture.levels[number - 1].channels * count_cells(self._sides)
 
     def _find_columns(self, numbers, asked):
         """Return where the features of some levels stand among those of others."""
         if numbers == asked:
             return slice(None)
-        ends = dict(zip(numbers, np.cumsum([self._count_channels(number) for number in numbers]), strict=True))
-        return np.concatenate([np.arange(ends[n] - self._count_channels(n), ends[n]) for n in asked])
+        ends = dict(zip(numbers, np.cumsum([self._count_features(number) for number in numbers]), strict=True))
+        return np.concatenate([np.arange(ends[n] - self._count_features(n), ends[n]) for n in asked])
 
 
 @lru_cache(maxsize=32)
-def _name_features(widths):
-    return np.asarray([name for number, width in widths for name in feature_names(number, width)], dtype=object)
+def _name_features(widths, sides):
+    cells = name_cells(sides)
+    names = [name for number, width in widths for cell in cells for name in feature_names(number, width, cell)]
+    return np.asarray(names, dtype=object)
 
 
 def _check_choice(name, value, known):

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from torch.nn import functional
 
 from ..exceptions import BackboneError
 from ._architecture import Level
@@ -125,6 +126,43 @@ def pool_locations(output, level, how):
     if not axes:
         return places.float()
     return places.float().mean(dim=axes) if how == "mean" else places.amax(dim=axes).float()
+
+
+def pool_cells(output, level, how, sides):
+    """Return the same for each cell of grids, one cell after the other, as float32 (n, cells * channels).
+
+    A cell holds the locations that it touches, so that cells overlap where they do not divide the map.
+
+    Parameters
+    ----------
+    sides : tuple of int
+        Of the grids; (1,) is the whole map, as `pool_locations` has it.
+
+    Raises
+    ------
+    BackboneError
+        If the level has no locations.
+    ValueError
+        If a grid has more rows or columns than the level.
+    """
+    if sides == (1,):
+        return pool_locations(output, level, how)
+    maps = output if level.layout == "NCHW" else lay_out_map(output, level).permute(0, 3, 1, 2)
+    height, width = maps.shape[2:]
+    if max(sides) > min(height, width):
+        raise ValueError(
+            f"grid={max(sides)} has more cells along a side than level {level.number} ({level.module!r}) has "
+            f"locations: {height} x {width}. Take a smaller grid, a larger image_size, or leave the level out."
+        )
+    pool = functional.adaptive_avg_pool2d if how == "mean" else functional.adaptive_max_pool2d
+    cells = []
+    for side in sides:
+        if side == 1:
+            cells.append(pool_locations(output, level, how))
+        else:
+            pooled = pool(maps.float(), side)
+            cells.append(pooled.permute(0, 2, 3, 1).flatten(1))
+    return torch.cat(cells, dim=1)
 
 
 def lay_out_map(output, level):

@@ -10,7 +10,7 @@ import torch
 
 from .._conventions._warnings import warn
 from ..exceptions import DeviceMemoryError, DeviceWarning
-from ._forward import lay_out_map, normalise, pool_locations, run_levels
+from ._forward import lay_out_map, normalise, pool_cells, run_levels
 from ._identity import Identity, check_same_network
 from ._probe import LIBRARIES, probe_network
 from ._recent import Recent
@@ -96,8 +96,8 @@ class Network:
             where, anew = "its Backbone was made with", "make a Backbone of it anew, and fit anew"
             check_same_network(architecture.name, self.identity, expected, where, anew)
 
-    def pool_levels(self, batch, numbers, how="mean", precision="float32"):
-        """Return the levels of images, each averaged over its locations, or its maximum.
+    def pool_levels(self, batch, numbers, how="mean", precision="float32", sides=(1,)):
+        """Return the levels of images, each averaged over its locations, or its maximum, cell by cell.
 
         Parameters
         ----------
@@ -107,13 +107,19 @@ class Network:
             Of the levels, ascending; the forward pass stops after the last.
         how : {"mean", "max"}
         precision : {"float32", "tf32", "bfloat16"}
+        sides : tuple of int, default=(1,)
+            Of the grids whose cells are averaged over; (1,) is the whole image.
 
         Returns
         -------
-        ndarray of float32 of shape (n_images, total number of channels)
+        ndarray of float32 of shape (n_images, number of cells times total number of channels)
 
         Raises
         ------
+        BackboneError
+            If there are cells, and a level has no locations.
+        ValueError
+            If a grid has more rows or columns than a level.
         DeviceMemoryError
             If the memory of the device does not suffice for one image.
         """
@@ -121,7 +127,7 @@ class Network:
             batch,
             numbers,
             precision,
-            take=lambda level, output: pool_locations(output, level, how),
+            take=lambda level, output: pool_cells(output, level, how, sides),
             collect=lambda pooled: torch.cat(pooled, dim=1).cpu().numpy(),
         )
         return np.concatenate(parts)

@@ -37,6 +37,9 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         timm's own pre-trained download. None means random weights, for tests.
     pool : {"mean", "max"}, default="mean"
         How a level's locations become one feature a channel. The mean is the papers'.
+    grid : int or tuple of int, default=1
+        2 pools each of 2 × 2 cells of the image apart, (1, 2) the whole image and its quarters: columns
+        ``level7__g2r0c1__0013``, cell by cell within a level. 1 is the papers', ``level7__0013``.
     image_size : int, default=None
         Side in pixels of the square that each whole image is resized to; None for the network's nominal size.
     resize : {"bilinear", "antialias", "timm"}, default="bilinear"
@@ -120,6 +123,7 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         levels="all",
         weights="auto",
         pool="mean",
+        grid=1,
         image_size=None,
         resize="bilinear",
         on_bad_image="raise",
@@ -135,6 +139,7 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         self.levels = levels
         self.weights = weights
         self.pool = pool
+        self.grid = grid
         self.image_size = image_size
         self.resize = resize
         self.on_bad_image = on_bad_image
@@ -204,16 +209,16 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         Returns
         -------
         pandas.DataFrame of float32, of shape (n_samples, n_features)
-            Columns ``level7__0000``, ...; the index of `X` where it is a Series.
+            Columns ``level7__0000``, ..., or ``level7__g2r0c0__0000``, ...; the index of `X` where it is a Series.
 
         Raises
         ------
         ValueError
-            If a parameter is unknown or out of range.
+            If a parameter is unknown or out of range, or a grid has more cells along a side than a level locations.
         ImageError
             If `X` is empty, an item is no image, or an image cannot be used; names its position and path.
         BackboneError
-            If the network is unknown or not there.
+            If the network is unknown or not there, or a level is a vector, without the cells of a grid.
         WeightsError
             If no weights can be had, or they or the settings are not those that ``fit`` saw.
         DependencyError
@@ -279,12 +284,7 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         Raises
         ------
         ImageError, BackboneError, WeightsError, DependencyError, ValueError
-            As in `transform`; BackboneError also if a level is a vector, without locations.
-
-        Warns
-        -----
-        ImageWarning, DeviceWarning
-            As in `transform`.
+            As in `transform`, which warns as this does; BackboneError also if a level is a vector, without locations.
 
         Examples
         --------
