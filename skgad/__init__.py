@@ -1,6 +1,7 @@
 """skgad: learn from photographs of normal things, find the anomalous ones. A scikit-learn package."""
 
 from ._calibration._combined import CombinedDetector
+from ._calibration._full_conformal import FullConformalThreshold
 from ._calibration._threshold import FPRThreshold
 from ._calibration._threshold_cv import FPRThresholdCV
 from ._conventions._labels import as_labels
@@ -21,6 +22,7 @@ __all__ = [
     "DeepFeatureTransformer",
     "FPRThreshold",
     "FPRThresholdCV",
+    "FullConformalThreshold",
     "LevelwiseDetector",
     "LevelwiseTransformer",
     "MahalanobisDetector",

@@ -51,13 +51,18 @@ def fit_and_leave_one_out(estimator, X):
     return scores, read_scores(estimator[start:], rows)
 
 
+def learns_nothing(step):
+    """Return whether a step of a pipeline gives the same whatever it was fitted on."""
+    return getattr(step, "learns_nothing", False) or not get_tags(step).requires_fit
+
+
 def _find_tail(estimator):
     """Return where the steps that learn begin, and what the projection among them keeps; None if it is not offered."""
     steps = [one for _, one in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
     steps = [one for one in steps if one not in (None, "passthrough")]
     if not _leaves_out(steps[-1]) or (isinstance(estimator, Pipeline) and len(steps) < len(estimator.steps)):
         return None
-    learning = [number for number, one in enumerate(steps) if not _learns_nothing(one)]
+    learning = [number for number, one in enumerate(steps) if not learns_nothing(one)]
     if learning == [len(steps) - 1]:
         return learning[0], None
     if learning != [len(steps) - 2, len(steps) - 1] or not hasattr(steps[-1], "score_left_out_behind"):
@@ -69,10 +74,6 @@ def _find_tail(estimator):
 
 def _leaves_out(detector):
     return hasattr(detector, "leaves_out_in_closed_form") and detector.leaves_out_in_closed_form()
-
-
-def _learns_nothing(step):
-    return getattr(step, "learns_nothing", False) or not get_tags(step).requires_fit
 
 
 def _count(X):

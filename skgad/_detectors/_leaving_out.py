@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from .._conventions._columns import read_normal_rows
+from .._conventions._columns import read_columns, read_normal_rows
 from .._conventions._labels import normal_rows
 from .._conventions._transaction import all_or_nothing
 from ._left_out_behind import score_left_out_behind
@@ -127,3 +127,31 @@ class LeavingOutMixin:
             behind the intensity is that of all rows). NaN for rows that leave the others no digits: refit those.
         """
         return score_left_out_behind(self, X, n_components, leading)
+
+    def leave_out_together(self, X):
+        """Return what measures these rows and a new one, each left out of all of them together.
+
+        Full conformal prediction asks for it, see `FullConformalThreshold`.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (`n_samples_seen_`, n_features)
+            The rows that were learnt.
+
+        Returns
+        -------
+        callable
+            Of new rows: returns the distances, summed over the levels, of the rows of `X`, (n_new, n_samples), and of
+            the new ones, (n_new,). Each new row is taken with those of `X` alone.
+
+        Raises
+        ------
+        ValueError
+            If the covariance is an estimator, or "diagonal", or, for "empirical", there are no more rows than features.
+        """
+        check_is_fitted(self)
+        if not isinstance(self.covariance, str):
+            raise ValueError(f"covariance={self.covariance!r} keeps no moments that a row could join and leave.")
+        X, _ = read_columns(self, X, reset=False)
+        together = self._gaussians.together(X)
+        return lambda new: together(read_columns(self, new, reset=False)[0])

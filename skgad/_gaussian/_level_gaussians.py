@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._augmented import left_out_together
 from ._by_level import by_level
 from ._estimate import DIAGONAL_KINDS, estimate
 from ._laws import chi_quantile
@@ -133,6 +134,23 @@ class LevelGaussians:
         return np.column_stack(
             [joint_leave_one_out_distances(X[:, columns], sizes, self.kind) for columns in self.columns.values()]
         )
+
+    def together(self, X):
+        """Return a function from new rows to the distances of the rows of `X` and of the new ones, summed over levels.
+
+        Raises
+        ------
+        ValueError
+            As `left_out_together`; names the level.
+        """
+        X, sizes = X.astype(np.float64, copy=False), _sizes(self.blocks)
+        measures = by_level(self.columns, lambda level: left_out_together(X[:, self.columns[level]], self.kind, sizes))
+
+        def measure(new):
+            pairs = [measures[level].distances(new[:, columns]) for level, columns in self.columns.items()]
+            return sum(rows for rows, _ in pairs), sum(own for _, own in pairs)
+
+        return measure
 
     def leave_folds_out(self, X, fold):
         """Return the same, each row to the Gaussians of the rows outside of its fold.

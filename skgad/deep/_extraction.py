@@ -188,7 +188,7 @@ class Extraction:
     def _fingerprint(self, store, identity, device_type):
         settings = [(key, value) for key, value in self.settings.items() if key not in ("levels", "modules", "grid")]
         if self._sides != (1,):
-            settings.append(("grid", self._sides, self._list_levels_to_keep()))
+            settings.append(("grid", [*self._sides, *self._list_levels_to_keep()]))
         exact = self.settings["precision"] == "float32"  # the others round differently on each kind of device
         probe = recognise(store, self.settings["backbone"], tuple(self._architecture), identity)
         return fingerprint_features(
