@@ -93,7 +93,7 @@ def test_with_groups_each_counts_once_in_each_of_its_categories():
 def test_small_categories_are_refused_with_their_names_and_what_they_need():
     scores, categories = draw(sizes=[("brass", 8), ("steel", 80), ("zinc", 3)])
     with pytest.raises(
-        ValueError, match=r"fpr=0.1 .* each: 'brass' \(8\), 'zinc' \(3\)\..* at least 9 of each.*pooled"
+        ValueError, match=r"fpr=0.1 .* each: 'brass' \(8\), 'zinc' \(3\)\..* at least 9 of each.*small_categories"
     ):
         CategoryThresholds(scores, categories, 0.1)
     CategoryThresholds(*draw(sizes=[("brass", 9), ("steel", 80), ("zinc", 9)]), 0.1)
@@ -108,7 +108,9 @@ def test_categories_of_few_groups_are_small():
 
 def test_an_unseen_category_is_refused_by_name():
     calibrated = CategoryThresholds(*draw(), 0.1)
-    message = r"categories\[1\] is 'lead': .* of 'lead', 'gold', only of 'brass', 'steel', 'zinc'\..*pooled=True"
+    message = (
+        r"categories\[1\] is 'lead': .* of 'lead', 'gold', only of 'brass', 'steel', 'zinc'\..*small_categories='pool'"
+    )
     kinds = ["zinc", "lead", "gold", "lead"]
     with pytest.raises(ValueError, match=message):
         calibrated.p_values(np.zeros(4), kinds)

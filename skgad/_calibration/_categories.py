@@ -135,7 +135,7 @@ class CategoryThresholds:
             raise ValueError(
                 f"categories[{np.argmax(positions < 0)}] is {unseen[0]!r}: there was no calibration image of "
                 f"{_list_names(unseen)}, only of {_list_names(self.names)}. Calibrate on normal images of each "
-                "category, or with pooled=True, which judges others by all images and keeps no rate for them."
+                "category, or with small_categories='pool', which judges others by all images, at no rate of their own."
             )
         return positions
 
@@ -144,7 +144,7 @@ class CategoryThresholds:
         raise ValueError(
             f"fpr={float(fpr):.4g} cannot be reached in these categories, with so many normal images, or groups, each: "
             f"{small}. The smallest rate of n is 1/(n+1): give at least {groups_needed(fpr)} of each, raise fpr, or "
-            "take pooled=True, which judges small categories by all images and keeps no rate for them."
+            "take small_categories='pool', which judges them by all images and keeps no rate for them."
         )
 
 

@@ -34,21 +34,60 @@ def fit_and_leave_one_out(estimator, X):
     Returns
     -------
     out_of_fold, in_sample : ndarray of shape (n_samples,)
+    rows : array-like, frame or sequence
+        What the steps that learn were fitted on.
     """
+    rows = _fit_front(estimator, X)
+    return *fit_tail(estimator, rows), rows
+
+
+def fit_tail(estimator, rows):
+    """Fit the steps that learn on their rows, and return the scores as `fit_and_leave_one_out` does."""
     if not isinstance(estimator, Pipeline):
-        return estimator.fit_score_out_of_fold(X, np.arange(_count(X)))
+        return estimator.fit_score_out_of_fold(rows, np.arange(_count(rows)))
     start, cut = _find_tail(estimator)
-    tail = clone(estimator[start:])
-    estimator.fit(X, None)
-    rows = estimator[:start].transform(X) if start else X
+    tail = estimator[start:]
     if cut is None:
         return tail[-1].fit_score_out_of_fold(rows, np.arange(_count(rows)))
     n_components, leading = cut
-    scores = tail[-1].score_left_out_behind(rows, n_components, leading=leading)
+    scores = clone(tail[-1]).score_left_out_behind(rows, n_components, leading=leading)
+    tail.fit(rows, None)
     for row in np.flatnonzero(np.isnan(scores)):
         others = safe_indexing(rows, np.delete(np.arange(len(scores)), row))
         scores[row] = read_scores(clone(tail).fit(others, None), safe_indexing(rows, [row]))[0]
-    return scores, read_scores(estimator[start:], rows)
+    return scores, read_scores(tail, rows)
+
+
+def to_rows(estimator, X):
+    """Return what the steps in front, which learn nothing, make of new images."""
+    start = _find_tail(estimator)[0] if isinstance(estimator, Pipeline) else 0
+    return estimator[:start].transform(X) if start else X
+
+
+def find_learnt_rows(estimator):
+    """Return the rows that the steps that learn were fitted on, where the detector still has them; None elsewhere."""
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    _, cut = _find_tail(estimator)
+    return last.learnt_rows() if cut is None and hasattr(last, "learnt_rows") else None
+
+
+def with_new_tail(estimator):
+    """Return a fitted detector or pipeline with the steps that learn made new; those in front are the same objects."""
+    if not isinstance(estimator, Pipeline):
+        return clone(estimator)
+    start = _find_tail(estimator)[0]
+    tail = [(name, clone(step)) for name, step in estimator.steps[start:]]
+    return Pipeline([*estimator.steps[:start], *tail], memory=estimator.memory, verbose=estimator.verbose)
+
+
+def _fit_front(estimator, X):
+    """Fit the steps that learn nothing, and return what they make of the images, which go through them once."""
+    start = _find_tail(estimator)[0] if isinstance(estimator, Pipeline) else 0
+    if not start:
+        return X
+    if estimator.memory is None:  # then a part of a pipeline has the steps of the whole
+        return estimator[:start].fit_transform(X, None)
+    return estimator.fit(X, None)[:start].transform(X)
 
 
 def learns_nothing(step):

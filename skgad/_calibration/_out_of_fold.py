@@ -13,7 +13,7 @@ lacks the method, a pipeline for instance, is cloned and refitted for each fold.
 """
 
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,18 @@ from ._closed_form import fit_and_leave_one_out, is_offered
 
 _FOLDS = 20
 _FEWEST_FOLDS = 5  # without two of fewer folds, a fit tells nothing about one of all images
+
+
+class OutOfFold(NamedTuple):
+    """A detector fitted on all normal images, their scores by it and by others, and what these tell."""
+
+    estimator: Any  # a clone
+    out_of_fold: np.ndarray  # of shape (n_normals,)
+    in_sample: np.ndarray
+    # by how much the scores of new images rise, on average, from the models of the folds to the one of all images, as
+    # far as a further fit tells; NaN where there is none
+    drift: float
+    rows: Any  # what the steps that learn were fitted on, where single images were left out in closed form; or None
 
 
 def is_frozen(estimator):
@@ -165,19 +177,15 @@ def fit_and_score(estimator, normals, folds, groups, *, metadata, n_jobs, verbos
 
     Returns
     -------
-    estimator : estimator
-        Fitted on all images; a clone.
-    out_of_fold, in_sample : ndarray of shape (n_normals,)
-    drift : float
-        By how much the scores of new images rise, on average, from the models of the folds to the one of all images, as
-        far as a further fit tells; NaN where there is none.
+    OutOfFold
     """
     X, n_samples = normals.X, len(normals)
     fold = np.arange(n_samples) if folds is None else _number_folds(folds, n_samples, groups)
     fitted = clone(estimator)
     scores: Any = NotImplemented
+    rows = None
     if folds is None and not metadata and is_offered(fitted):
-        scores = fit_and_leave_one_out(fitted, X)
+        *scores, rows = fit_and_leave_one_out(fitted, X)
     elif fold is not None and hasattr(fitted, "fit_score_out_of_fold"):
         scores = fitted.fit_score_out_of_fold(X, fold, **metadata)
     refit = scores is NotImplemented
@@ -188,7 +196,7 @@ def fit_and_score(estimator, normals, folds, groups, *, metadata, n_jobs, verbos
     out_of_fold, in_sample = (check_scores(estimator, one, normals.rows) for one in scores)
     checks = check_drift and refit and folds is not None
     drift = _measure_drift(clone(estimator), X, folds, metadata, out_of_fold) if checks else np.nan
-    return fitted, out_of_fold, in_sample, drift
+    return OutOfFold(fitted, out_of_fold, in_sample, drift, rows)
 
 
 def inflation(out_of_fold, in_sample):

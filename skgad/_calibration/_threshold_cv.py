@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
 from .._conventions._columns import count_samples, take_names
-from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._metadata import route_fit
 from .._conventions._normals import read_normals
 from .._conventions._parameters import read_fpr
@@ -21,18 +20,10 @@ from .._conventions._sklearn import slice_metadata
 from .._conventions._transaction import all_or_nothing
 from .._conventions._warnings import warn
 from ..exceptions import WorkingPointWarning
-from ._bands import rate_curve
-from ._conformal import (
-    aimed_rate,
-    conformal_rank,
-    groups_needed,
-    p_value_steps,
-    rate_interval,
-    read_p_values,
-    shifted_rate,
-    threshold,
-)
+from ._calibrated import CalibratedMixin
+from ._closed_form import fit_tail, to_rows, with_new_tail
 from ._inner_maps import InnerMapsMixin
+from ._kept_rows import join_rows, keep_rows
 from ._learnt_columns import refuse_learnt_columns
 from ._out_of_fold import (
     choose_cv,
@@ -43,12 +34,11 @@ from ._out_of_fold import (
     inflation,
     is_frozen,
     list_folds,
-    number_groups,
 )
-from ._summary import summarise
+from ._working_point import Labels, WorkingPoint, check_reachable, count_groups, read_small_categories
 
 
-class FPRThresholdCV(InnerMapsMixin, ScoredOutlierMixin, MetaEstimatorMixin, StampedEstimator):
+class FPRThresholdCV(InnerMapsMixin, CalibratedMixin, MetaEstimatorMixin, StampedEstimator):
     r"""Set the threshold of any outlier detector at a false-positive rate, by cross-validation on the normal images.
 
     Every normal image is scored by an `estimator` that has not seen it; the threshold is the conformal quantile of
@@ -73,6 +63,9 @@ class FPRThresholdCV(InnerMapsMixin, ScoredOutlierMixin, MetaEstimatorMixin, Sta
         ``KFold(20, shuffle=True, random_state=0)``. "loo" leaves out one image at a time, by refits where need be. A
         splitter or an iterable is taken as in scikit-learn, with positions among the normal images. Unused for a
         frozen detector.
+    small_categories : {"raise", "pool"}, default="raise"
+        Where ``categories`` are given to `fit`: what becomes of one with too few images for `fpr`. "pool" judges it,
+        and those that are not known, by all images together, which keeps no rate for it.
     n_jobs : int, default=None
         Folds that are fitted in parallel.
     verbose : int, default=0
@@ -83,7 +76,9 @@ class FPRThresholdCV(InnerMapsMixin, ScoredOutlierMixin, MetaEstimatorMixin, Sta
     estimator_ : estimator
         The detector fitted on all normal images.
     offset_ : float
-        ``decision_function = score_samples - offset_``.
+        ``decision_function = score_samples - offset_``; with categories, see ``offsets_``, that of the mixture.
+    offsets_ : dict of float
+        The threshold of each category, by its name; only where ``categories`` were given.
     out_of_fold_scores_ : ndarray of shape (n_normals,)
         The score of each normal image by the model that did not see it, in the order of ``X``.
     n_groups_ : int
@@ -169,17 +164,20 @@ class FPRThresholdCV(InnerMapsMixin, ScoredOutlierMixin, MetaEstimatorMixin, Sta
     """
 
     # As for scikit-learn's splitters: groups have one meaning, and to ignore them breaks the premise.
-    __metadata_request__fit: ClassVar = {"groups": True}
+    __metadata_request__fit: ClassVar = {"groups": True, "categories": True}
+    __metadata_request__predict: ClassVar = {"categories": True}
+    __metadata_request__decision_function: ClassVar = {"categories": True}
 
-    def __init__(self, estimator, *, fpr=0.01, cv=None, n_jobs=None, verbose=0):
+    def __init__(self, estimator, *, fpr=0.01, cv=None, small_categories="raise", n_jobs=None, verbose=0):
         self.estimator = estimator
         self.fpr = fpr
         self.cv = cv
+        self.small_categories = small_categories
         self.n_jobs = n_jobs
         self.verbose = verbose
 
     @all_or_nothing
-    def fit(self, X, y=None, *, groups=None, **fit_params):
+    def fit(self, X, y=None, *, groups=None, categories=None, **fit_params):
         """Score the normal images out of fold, set the threshold, and refit on all of them.
 
         Parameters
@@ -191,6 +189,9 @@ class FPRThresholdCV(InnerMapsMixin, ScoredOutlierMixin, MetaEstimatorMixin, Sta
         groups : array-like of shape (n_samples,), default=None
             Which images belong together: photographs of one part, cells of one module. They stay on one side of each
             fold, and each group counts once. Goes to `cv` too, if that is a splitter of groups.
+        categories : array-like of str or int of shape (n_samples,), default=None
+            What each image shows: the kind of part, the camera. Each category gets a threshold of its own, so that
+            each keeps the rate, however they differ; `predict` then wants them too.
         **fit_params : dict
             Metadata that `estimator` or `cv` request, such as ``sample_weight``, where scikit-learn's metadata routing
             is enabled. What holds a value for each image is cut down with the images, to the normal ones and to each
@@ -221,24 +222,22 @@ class FPRThresholdCV(InnerMapsMixin, ScoredOutlierMixin, MetaEstimatorMixin, Sta
         to_estimator, to_splitter = self._route(cv, groups, fit_params)
         normals = read_normals(X, y)
         to_estimator, to_splitter = (slice_metadata(X, one, normals.rows) for one in (to_estimator, to_splitter))
-        numbers = None if groups is None else number_groups(groups, count_samples(X), normals.rows)
-        n_groups = len(normals) if numbers is None else int(numbers.max()) + 1
-        rank = self._find_rank(share, cv, n_groups, grouped=groups is not None)
+        labels = Labels.read(groups, categories, count_samples(X), normals.rows)
+        n_groups = count_groups(len(normals), labels.numbers)
+        check_reachable(self.fpr, share, n_groups, grouped=groups is not None, at_least=self._count_folds(cv))
+        pooled = read_small_categories(self.small_categories)
+        WorkingPoint(
+            np.zeros(len(normals)), share, labels, pooled=pooled
+        )  # a category that is too small is refused now
         with normals.errors_for_caller():
             if frozen:
-                self._score_as_it_is(normals)
+                drift = self._score_as_it_is(normals)
             else:
-                self._score_out_of_fold(normals, cv, numbers, n_groups, to_estimator, to_splitter)
-        self._edges, self._p_values = p_value_steps(self.out_of_fold_scores_, numbers)
-        self._fpr, self._rank, self._numbers = float(share), rank, numbers
-        self._aim, self._exact = aimed_rate(share, self._p_values), frozen and groups is None
-        self.n_groups_ = n_groups
-        self.offset_ = threshold(share, self._edges, self._p_values)
-        self.fpr_interval_ = rate_interval(rank, n_groups)
-        rise = shifted_rate(self._drift, self.offset_, self._edges, self._p_values)
-        self.drifted_fpr_ = float(np.clip(self._aim + rise, 0, 1))
+                drift = self._score_out_of_fold(normals, cv, labels.numbers, n_groups, to_estimator, to_splitter)
+        self._frozen, self._labels = frozen, labels
+        self._settle(WorkingPoint(self.out_of_fold_scores_, share, labels, pooled=pooled, drift=drift))
         take_names(self, self.estimator_)
-        if self._drifts():
+        if self._point.drifts():
             warn(
                 f"fpr={self.fpr} may not hold: the scores change from the models of the folds, which learn from fewer "
                 f"images, to the final one, and point to a rate of about {self.drifted_fpr_:.2g}; how large the miss "
@@ -248,71 +247,48 @@ class FPRThresholdCV(InnerMapsMixin, ScoredOutlierMixin, MetaEstimatorMixin, Sta
             )
         return self
 
-    def score_samples(self, X):
-        """Return the scores of the detector fitted on all normal images: higher is more normal.
+    @all_or_nothing
+    def update(self, X, y=None, *, groups=None, categories=None):
+        """Learn more normal images, and calibrate on them too: the result is that of a fit on all so far and these.
 
         Parameters
         ----------
         X : array-like, frame or sequence of length n_samples
+            New images, of which one is enough.
+        y : array-like of shape (n_samples,), default=None
+            As in `fit`.
+        groups, categories : array-like of shape (n_samples,), default=None
+            As in `fit`, for these images; where that had them.
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        self
 
         Raises
         ------
         ValueError
-            If a score is NaN.
+            If the detector leaves no single images out in closed form, and is not frozen: fit it on all images; if
+            groups or categories are missing or come first now; and as `fit`. The estimator is what it was before.
+
+        Notes
+        -----
+        A frozen detector stays as it is, and is calibrated on more images. Any other learns from the features of all
+        images so far, which are kept for that: a pickle holds them, once.
         """
         check_is_fitted(self)
-        scores = np.asarray(read_scores(self.estimator_, X), dtype=np.float64)
-        if np.isnan(scores).any():
-            raise ValueError(f"{self.estimator_!r} gives the score NaN to image {np.argmax(np.isnan(scores))}.")
-        return scores
-
-    def p_values(self, X):
-        """Return the conformal p-value of each image: the share of calibration images that are as anomalous.
-
-        Parameters
-        ----------
-        X : array-like, frame or sequence of length n_samples
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            In (0, 1], a multiple of 1/(n+1) without groups. ``predict`` is -1 just where it is at most `fpr`.
-        """
-        return read_p_values(self.score_samples(X), self._edges, self._p_values)
-
-    def rate_curve(self, *, coverage=0.95):
-        """Return for every threshold that the calibration knows what rate it stands for, and what may come.
-
-        The band holds for all thresholds at once, so that one may choose a rate after looking: exactly for split
-        calibration on independent images without ties, nominally elsewhere.
-
-        Parameters
-        ----------
-        coverage : float in (0, 1), default=0.95
-            The probability that all rates lie within the band.
-
-        Returns
-        -------
-        RateCurve
-            A named tuple of arrays of shape (n_thresholds,): ``thresholds``, scores below which an image is called
-            anomalous; ``fpr``, the rates asked for; ``low`` and ``high``, the band, NaN where groups were given.
-        """
-        check_is_fitted(self)
-        return rate_curve(self.out_of_fold_scores_, self._numbers, coverage=coverage)
-
-    def summary(self):
-        """Return in plain language what was calibrated, on what, and what can be said about the rate.
-
-        Returns
-        -------
-        str
-        """
-        check_is_fitted(self)
-        return summarise(self._fpr, self, self._aim, exact=self._exact, drifts=self._drifts())
+        normals, before = read_normals(X, y), self._point
+        before.check(categories)
+        more = Labels.read(groups, categories, count_samples(X), normals.rows)
+        labels = self._labels.join(more)
+        with normals.errors_for_caller():
+            if self._frozen:
+                scores = check_scores(self.estimator_, read_scores(self.estimator_, normals.X), normals.rows)
+                self.out_of_fold_scores_ = np.concatenate([self.out_of_fold_scores_, scores])
+            else:
+                self._learn_more(normals)
+        self._labels = labels
+        self._settle(before.on(self.out_of_fold_scores_, labels))
+        return self
 
     def get_metadata_routing(self):
         """Return where metadata go: ``groups`` to this estimator, and what they request to the detector and splitter.
@@ -338,15 +314,16 @@ class FPRThresholdCV(InnerMapsMixin, ScoredOutlierMixin, MetaEstimatorMixin, Sta
         return routed.estimator.fit, {} if splitter is None else routed.splitter.split
 
     def _score_as_it_is(self, normals):
-        """Set the scores of images that a frozen detector has not seen, and what they tell."""
+        """Set the scores of images that a frozen detector has not seen; return how far they drift."""
         self.estimator_ = clone(self.estimator).fit(normals.X, None)
         self.out_of_fold_scores_ = check_scores(self.estimator_, read_scores(self.estimator_, normals.X), normals.rows)
-        self.inflation_ = self._drift = np.nan
+        self.inflation_, self._rows = np.nan, None
+        return np.nan
 
     def _score_out_of_fold(self, normals, cv, numbers, n_groups, to_estimator, to_splitter):
-        """Set the detector fitted on all normal images, their scores by others, and what these tell."""
+        """Set the detector fitted on all normal images, and their scores by others; return how far they drift."""
         splitter = find_splitter(cv, n_groups, grouped=numbers is not None)
-        self.estimator_, self.out_of_fold_scores_, in_sample, self._drift = fit_and_score(
+        found = fit_and_score(
             self.estimator,
             normals,
             None if splitter is None else list_folds(splitter, normals, to_splitter),
@@ -355,31 +332,33 @@ class FPRThresholdCV(InnerMapsMixin, ScoredOutlierMixin, MetaEstimatorMixin, Sta
             n_jobs=self.n_jobs,
             verbose=self.verbose,
         )
-        self.inflation_ = inflation(self.out_of_fold_scores_, in_sample)
+        self._keep(found.estimator, found.out_of_fold, found.in_sample)
+        self._rows = None if found.rows is None else keep_rows(found.estimator, found.rows)
+        return found.drift
 
-    def _find_rank(self, share, cv, n_groups, grouped):
-        rank = conformal_rank(share, n_groups)
-        if rank < 1:
-            what, count = ("groups of normal images", "n_groups") if grouped else ("normal images", "n_samples")
+    def _learn_more(self, normals):
+        """Set what `_score_out_of_fold` sets, of the rows that were kept and these."""
+        if self._rows is None:
             raise ValueError(
-                f"fpr={self.fpr} cannot be reached with {count} = {n_groups} {what}: the smallest rate is "
-                f"1/{n_groups + 1} = {1 / (n_groups + 1):.3g}. Raise fpr, or give at least "
-                f"{self._count_needed(share, cv)} {'groups' if grouped else 'images'}."
+                f"{self.estimator_!r}, with cv={self.cv!r}, was calibrated by refits, which take all images: fit it "
+                "anew on the old and the new ones. A MahalanobisDetector with cv=None, and a FrozenEstimator, take "
+                "updates."
             )
-        return rank
+        rows = join_rows(self._rows.get(self.estimator_), to_rows(self.estimator_, normals.X))
+        estimator = with_new_tail(self.estimator_)
+        scores = fit_tail(estimator, rows)
+        self._keep(estimator, *(check_scores(estimator, one, np.arange(len(one))) for one in scores))
+        self._rows = keep_rows(estimator, rows)
 
-    def _count_needed(self, share, cv):
-        """Return how many images or groups the rate and the folds need."""
-        folds = cv if counts_folds(cv) and not is_frozen(self.estimator) else 1
-        return max(groups_needed(share), int(folds))
+    def _keep(self, estimator, out_of_fold, in_sample):
+        self.estimator_, self.out_of_fold_scores_ = estimator, out_of_fold
+        self.inflation_ = inflation(out_of_fold, in_sample)
+
+    def _count_folds(self, cv):
+        return int(cv) if counts_folds(cv) and not is_frozen(self.estimator) else 1
 
     def _find_consumer(self, cv):
         return GroupKFold(cv) if counts_folds(cv) else find_consumer(cv)
-
-    def _drifts(self):
-        low, high = self.fpr_interval_
-        rate = self._rank / (self.n_groups_ + 1) + self.drifted_fpr_ - self._aim  # ties and groups shift the aim
-        return rate < low or rate > high
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

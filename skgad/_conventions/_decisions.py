@@ -53,7 +53,10 @@ class ScoredOutlierMixin(OutlierMixin):
         WorkingPointWarning
             If the threshold is known not to hold the false-positive rate that was asked for.
         """
-        decision = self.decision_function(X)
+        return self._decide(self.decision_function(X))
+
+    def _decide(self, decision):
+        """Return the labels of images by their `decision_function`."""
         if np.isnan(decision).any():
             rows = ", ".join(map(str, np.flatnonzero(np.isnan(decision))[:10]))
             raise ValueError(f"Images {rows} have no score, so they are neither normal nor anomalous; leave them out.")

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._columns import read_columns, read_normal_rows
 from .._conventions._labels import normal_rows
+from .._conventions._levels import frame
 from .._conventions._transaction import all_or_nothing
 from ._left_out_behind import score_left_out_behind
 
@@ -155,3 +156,15 @@ class LeavingOutMixin:
         X, _ = read_columns(self, X, reset=False)
         together = self._gaussians.together(X)
         return lambda new: together(read_columns(self, new, reset=False)[0])
+
+    def learnt_rows(self):
+        """Return the rows that were learnt, where the Gaussians have to keep them: few rows of many features.
+
+        Returns
+        -------
+        ndarray or frame of shape (`n_samples_seen_`, n_features), or None
+            In the order in which they were learnt, in float32 where they came so.
+        """
+        check_is_fitted(self)
+        rows, names = self._gaussians.learnt_rows(), getattr(self, "feature_names_in_", None)
+        return rows if rows is None or names is None else frame(rows, names)

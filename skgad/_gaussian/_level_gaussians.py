@@ -7,7 +7,7 @@ from ._by_level import by_level
 from ._estimate import DIAGONAL_KINDS, estimate
 from ._laws import chi_quantile
 from ._leave_one_out_joint import joint_leave_one_out_distances
-from ._moments import DrownedError, merge, moments, remove, varies
+from ._moments import DrownedError, merge, moments, original_rows, remove, varies
 
 
 class LevelGaussians:
@@ -175,6 +175,17 @@ class LevelGaussians:
     def keeps_rows(self):
         """Return whether there are so few rows that a level keeps them, and is fitted anew more cheaply than parted."""
         return any(sample.rows is not None for sample in self.samples.values())
+
+    def learnt_rows(self):
+        """Return the rows that were learnt, in float32 where they came so; None unless each level keeps them."""
+        if self.samples is None or any(sample.rows is None for sample in self.samples.values()):
+            return None
+        parts = {level: original_rows(sample) for level, sample in self.samples.items()}
+        n_features = sum(part.shape[1] for part in parts.values())
+        rows = np.empty((self.n_samples, n_features), dtype=np.result_type(*parts.values()))
+        for level, columns in self.columns.items():
+            rows[:, columns] = parts[level]
+        return rows
 
     def chi_quantiles(self, fpr):
         """Return the distance that a share `fpr` of each level's Gaussian lies beyond, if it is one."""

@@ -103,7 +103,8 @@ class Moments:
             state["scatter"] = pack(self.scatter)
             state["packed"] = True
         if self.rows is not None:
-            state["rows"] = _halve(self)
+            plain = original_rows(self)
+            state["rows"] = plain if plain.dtype == np.float32 else self.rows
         return state
 
     def __setstate__(self, state):
@@ -207,6 +208,15 @@ def remove(whole, part):
     return left
 
 
+def original_rows(sample):
+    """Return the rows that are kept as they came: in float32 where they follow from that."""
+    full = sample.rows * sample.unit + sample.offset + sample.pivot
+    plain = full.astype(np.float32)
+    rows = (plain - sample.pivot - sample.offset) / sample.unit
+    rounding = 8 * _EPS * (np.abs(sample.rows) + np.abs(sample.mean / sample.unit))
+    return plain if np.all(np.abs(rows - sample.rows) <= rounding) else full
+
+
 def covariance(sample):
     """Return the empirical covariance, with 1/n, as the shrinkage formulas and scikit-learn take it."""
     return _full_scatter(sample) / (sample.n_samples / sample.unit**2)
@@ -233,14 +243,6 @@ def ledoit_wolf_shrinkage(sample):
 def oas_shrinkage(sample):
     """Return the shrinkage intensity of the oracle approximating shrinkage of Chen et al. (2010), in [0, 1]."""
     return float(oas_intensity(sample.n_samples, sample.n_features, *_trace_and_norm(sample)))
-
-
-def _halve(sample):
-    """Return the rows as they came, in float32, where they came so, and follow from it; otherwise as they are."""
-    plain = (sample.rows * sample.unit + sample.offset + sample.pivot).astype(np.float32)
-    rows = (plain - sample.pivot - sample.offset) / sample.unit
-    rounding = 8 * _EPS * (np.abs(sample.rows) + np.abs(sample.mean / sample.unit))
-    return plain if np.all(np.abs(rows - sample.rows) <= rounding) else sample.rows
 
 
 def _few(n_samples, n_features):
