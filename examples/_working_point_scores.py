@@ -2,18 +2,20 @@
 
 A rotation changes no distance, so each level is turned into the span of its training rows first; then one
 eigendecomposition of a fold's covariance serves PCA, both NPCA and no reduction, since the Gaussian of principal
-components is diagonal. So leave-one-out by refits becomes affordable. `compare_with_skgad` checks it by the package.
+components is diagonal. Leave-one-out, full conformal prediction and the joint Gaussian are the package's own;
+`compare_with_skgad` checks the rest by it.
 """
 
 from functools import partial
 
 import numpy as np
+import pandas as pd
 from scipy import linalg
 from sklearn.decomposition import PCA
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 
-from skgad import NPCA, FPRThresholdCV, LevelwiseTransformer, MahalanobisDetector
+from skgad import NPCA, FPRThresholdCV, FullConformalThreshold, LevelwiseTransformer, MahalanobisDetector
 
 REDUCTIONS = {
     "none": (),
@@ -21,11 +23,16 @@ REDUCTIONS = {
     "NPCA 1 %": (partial(NPCA, 0.01),),
     "NPCA 0.1 %": (partial(NPCA, 0.001),),
 }
+CUTS = {"PCA 99 %": (0.99, True), "NPCA 1 %": (0.01, False), "NPCA 0.1 %": (0.001, False)}
 LEVEL, SUM = "level 7", "sum"
+JOINT = "joint"  # no reduction, and one Gaussian over all levels in place of a sum
+MODELS = (*REDUCTIONS, JOINT)
 
 
-def pipeline(reduction):
-    return make_pipeline(*(make() for make in REDUCTIONS[reduction]), MahalanobisDetector())
+def pipeline(model):
+    if model == JOINT:
+        return MahalanobisDetector(levels="joint")
+    return make_pipeline(*(make() for make in REDUCTIONS[model]), MahalanobisDetector())
 
 
 class Level:
@@ -113,6 +120,16 @@ def score_split(features, groups, train, others):
     parts = {}
     for name, columns in groups.items():
         _score_level(parts, name, features[train, columns], features[others, columns])
+    names = [f"{name}__{i}" for name, columns in groups.items() for i in range(columns.start, columns.stop)]
+    frames = [pd.DataFrame(features[rows], columns=names) for rows in (train, others)]
+    _score_joint(parts, *frames)
+    for key, model, columns in (
+        (f"{SUM}/none", MahalanobisDetector(), names),
+        (f"{LEVEL}/none", MahalanobisDetector(), names[groups["level7"]]),
+        (f"{SUM}/{JOINT}", pipeline(JOINT), names),
+    ):
+        detector = FullConformalThreshold(model, fpr=0.5).fit(frames[0][columns])
+        parts[f"{key}/full conformal"] = detector.p_values(frames[1][columns])
     return {key: np.concatenate(value) if key.endswith("dof") else value for key, value in parts.items()}
 
 
@@ -150,16 +167,37 @@ def _score_level(parts, name, train, others):
         _, pair, learn = two_folds(n, n_folds)
         for reduction, (squares, *_) in level.distances(learn, pair, REDUCTIONS).items():
             add(reduction, f"{n_folds} folds, two out", np.sqrt(squares))
-    singles = ((np.delete(everything, row), everything[row : row + 1]) for row in everything)
-    for reduction, values in out_of_fold(singles, [one for one in REDUCTIONS if one != "none"]).items():
-        add(reduction, "leave-one-out", values)
+    for reduction, (keeps, leading) in CUTS.items():
+        behind = MahalanobisDetector().score_left_out_behind(train, keeps, leading=leading)
+        add(reduction, "leave-one-out", -behind)
     add("none", "leave-one-out", -MahalanobisDetector().fit(train).leave_one_out_scores(train))
+
+
+def _score_joint(parts, train, others):
+    """Add the distances to the joint Gaussian."""
+    n, key = len(train), f"{SUM}/{JOINT}"
+    detector = pipeline(JOINT)
+    left_out, inside = detector.fit_score_out_of_fold(train, np.arange(n))
+    parts[f"{key}/leave-one-out"], parts[f"{key}/in sample"] = -left_out, -inside
+    parts[f"{key}/others"], parts[f"{key}/dof"] = -detector.score_samples(others), [[train.shape[1]]]
+    half = pipeline(JOINT).fit(train[: n // 2])
+    parts[f"{key}/split"] = -half.score_samples(train[n // 2 :])
+    parts[f"{key}/others by half"] = -half.score_samples(others)
+    for n_folds in (5, 20):
+        values = np.empty(n)
+        for learn, held_out in KFold(n_folds).split(train):
+            values[held_out] = -pipeline(JOINT).fit(train.iloc[learn]).score_samples(train.iloc[held_out])
+        parts[f"{key}/{n_folds} folds"] = values
+        _, pair, learn = two_folds(n, n_folds)
+        parts[f"{key}/{n_folds} folds, two out"] = (
+            -pipeline(JOINT).fit(train.iloc[learn]).score_samples(train.iloc[pair])
+        )
 
 
 def compare_with_skgad(frame, train, others, scores):
     """Return the largest relative difference of these distances from those of the package, over the reductions."""
     worst = 0.0
-    for reduction in REDUCTIONS:
+    for reduction in MODELS:
         detector = FPRThresholdCV(pipeline(reduction), fpr=0.2, cv=5).fit(frame.iloc[train])
         pairs = [
             (detector.out_of_fold_scores_, scores[f"sum/{reduction}/5 folds"]),

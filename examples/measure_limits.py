@@ -142,6 +142,19 @@ def show_products():
         widths = (13, 7, 20, 7, 13, 7)
         values = 100 * np.array(rates).T.ravel()
         print(f"{title:20s}  " + "  ".join(f"{value:{width}.1f}" for value, width in zip(values, widths, strict=True)))
+    print("The models of both with a threshold for each category, leave-one-out:")
+    for title in ("one model of both", "one model, 30 mono"):
+        learnt = models[title][0]
+        n_mono = len(learnt) - len(parts["poly"][0])
+        kinds = ["mono"] * n_mono + ["poly"] * (len(learnt) - n_mono)
+        model = FPRThresholdCV(make_pipeline(NPCA(0.01), MahalanobisDetector()), fpr=0.05)
+        model.fit(name_columns(learnt, names), categories=kinds)
+        for kind, (_, held_out, defective, _) in parts.items():
+            alarms, found = (
+                np.mean(model.predict(name_columns(rows, names), categories=[kind] * len(rows)) == -1)
+                for rows in (held_out, defective)
+            )
+            print(f"{title:20s}  {kind}: false alarms {100 * alarms:.1f} %, found {100 * found:.1f} %")
 
 
 def name_columns(rows, names):

@@ -2,7 +2,7 @@
 
 Run with ``SKGAD_IMAGE_FOLDERS=… python examples/measure_working_point.py --out working_point`` (or ``--root …``); ELPV
 comes from the extra ``demo``, further sets from a folder of folders in the MVTec layout. About half an hour on one CPU
-core, most of it leave-one-out by refits. Features and distances stay in the folder: a second run takes two minutes.
+core. Features and distances stay in the folder: a second run takes two minutes.
 
 The normal images of a set, training and test, are pooled and split at random, 60 % to learn from, ten times. Anomalous
 images choose nothing. What is in the folder afterwards: `report.md`, `cells.csv`, `working_point.png`.

@@ -9,8 +9,6 @@ the distances :math:`a` are a function of the n + 1 images that treats them alik
 :math:`P(p \le \text{fpr}) \le \lfloor \text{fpr} (n + 1) \rfloor / (n + 1)`, at any n, whatever their law.
 """
 
-from copy import deepcopy
-
 import numpy as np
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.pipeline import Pipeline
@@ -25,6 +23,7 @@ from .._conventions._parameters import read_fpr
 from .._conventions._transaction import all_or_nothing
 from ._closed_form import learns_nothing
 from ._conformal import conformal_rank, groups_needed
+from ._kept_rows import keep_rows
 from ._learnt_columns import refuse_learnt_columns
 from ._out_of_fold import is_frozen
 
@@ -130,12 +129,12 @@ class FullConformalThreshold(ScoredOutlierMixin, MetaEstimatorMixin, StampedEsti
         with normals.errors_for_caller():
             self.estimator_ = clone(self.estimator).fit(normals.X, None)
             rows = self._transform(normals.X)
-            self._rows = deepcopy(rows)
             self._measure = _gaussian(self.estimator_).leave_out_together(rows)
+            self._rows = keep_rows(self.estimator_, rows)
             left_out = -_gaussian(self.estimator_).leave_one_out_scores(rows)
         self.n_samples_ = len(normals)
         self._left_out = np.sort(left_out)[::-1]
-        self._set_rank(share, rank)
+        self._set_rank(rank)
         take_names(self, self.estimator_)
         return self
 
@@ -157,7 +156,7 @@ class FullConformalThreshold(ScoredOutlierMixin, MetaEstimatorMixin, StampedEsti
         """
         check_is_fitted(self)
         share = read_fpr(fpr)
-        self._set_rank(share, self._find_rank(share, self.n_samples_, fpr))
+        self._set_rank(self._find_rank(share, self.n_samples_, fpr))
         self.fpr = fpr
         return self
 
@@ -225,8 +224,8 @@ class FullConformalThreshold(ScoredOutlierMixin, MetaEstimatorMixin, StampedEsti
         has_front = isinstance(self.estimator_, Pipeline) and len(self.estimator_) > 1
         return self.estimator_[:-1].transform(X) if has_front else X
 
-    def _set_rank(self, share, rank):
-        self._share, self._rank = share, rank
+    def _set_rank(self, rank):
+        self._rank = rank
         self.fpr_bound_ = rank / (self.n_samples_ + 1)
         self.offset_ = -float(self._left_out[rank - 1])
 
@@ -248,7 +247,7 @@ class FullConformalThreshold(ScoredOutlierMixin, MetaEstimatorMixin, StampedEsti
     def __setstate__(self, state):
         super().__setstate__(state)
         if hasattr(self, "_rows"):
-            self._measure = _gaussian(self.estimator_).leave_out_together(self._rows)
+            self._measure = _gaussian(self.estimator_).leave_out_together(self._rows.get(self.estimator_))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

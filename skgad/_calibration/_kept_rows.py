@@ -1,7 +1,5 @@
 """The features that a calibrated detector was fitted on, for when more come: kept once, here or in the detector."""
 
-from copy import deepcopy
-
 import numpy as np
 
 from .._conventions._levels import frame
@@ -9,19 +7,28 @@ from ._closed_form import find_learnt_rows
 
 
 class KeptRows:
-    """Rows that were learnt; None where the detector has them itself."""
+    """Rows that were learnt, a copy of them in plain arrays.
+
+    Parameters
+    ----------
+    rows : array-like or frame of shape (n_samples, n_features), or None
+        None: the detector has them itself.
+    """
 
     def __init__(self, rows):
-        self._rows = rows
+        self._values = None if rows is None else np.array(rows)
+        self._names = list(map(str, rows.columns)) if hasattr(rows, "columns") else None
 
     def get(self, estimator):
-        """Return them."""
-        return find_learnt_rows(estimator) if self._rows is None else self._rows
+        """Return them; in a pandas frame, if they came in a frame."""
+        if self._values is None:
+            return find_learnt_rows(estimator)
+        return self._values if self._names is None else frame(self._values, self._names)
 
 
 def keep_rows(estimator, rows):
-    """Return the rows that an estimator was fitted on, for a later update: a copy, or nothing where it has them."""
-    return KeptRows(None if find_learnt_rows(estimator) is not None else deepcopy(rows))
+    """Return the rows that an estimator was fitted on, for a later update; none where it has them."""
+    return KeptRows(None if find_learnt_rows(estimator) is not None else rows)
 
 
 def join_rows(rows, more):

@@ -11,7 +11,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import count_samples, take_names
+from .._conventions._columns import take_names
 from .._conventions._metadata import route_fit
 from .._conventions._normals import read_normals
 from .._conventions._parameters import read_fpr
@@ -222,7 +222,7 @@ class FPRThresholdCV(InnerMapsMixin, CalibratedMixin, MetaEstimatorMixin, Stampe
         to_estimator, to_splitter = self._route(cv, groups, fit_params)
         normals = read_normals(X, y)
         to_estimator, to_splitter = (slice_metadata(X, one, normals.rows) for one in (to_estimator, to_splitter))
-        labels = Labels.read(groups, categories, count_samples(X), normals.rows)
+        labels = Labels.read(groups, categories, X, normals.rows)
         n_groups = count_groups(len(normals), labels.numbers)
         check_reachable(self.fpr, share, n_groups, grouped=groups is not None, at_least=self._count_folds(cv))
         pooled = read_small_categories(self.small_categories)
@@ -278,7 +278,7 @@ class FPRThresholdCV(InnerMapsMixin, CalibratedMixin, MetaEstimatorMixin, Stampe
         check_is_fitted(self)
         normals, before = read_normals(X, y), self._point
         before.check(categories)
-        more = Labels.read(groups, categories, count_samples(X), normals.rows)
+        more = Labels.read(groups, categories, X, normals.rows)
         labels = self._labels.join(more)
         with normals.errors_for_caller():
             if self._frozen:

@@ -1,9 +1,10 @@
 """From scores of normal images, by models that have not seen them, to what one rate means: thresholds and p-values."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
+from .._conventions._columns import count_samples
 from ._categories import CategoryThresholds, read_categories
 from ._conformal import (
     aimed_rate,
@@ -18,7 +19,8 @@ from ._conformal import (
 from ._out_of_fold import number_groups
 
 
-class Labels(NamedTuple):
+@dataclass(eq=False)
+class Labels:
     """What is known of each calibration image besides its score."""
 
     groups: np.ndarray | None  # as they came, (n_samples,)
@@ -26,10 +28,10 @@ class Labels(NamedTuple):
     categories: np.ndarray | None  # as `read_categories` gives them
 
     @classmethod
-    def read(cls, groups, categories, n_samples, rows):
-        """Return those of the images in `rows`, of all that the caller gave; raise ValueError as the two readers."""
-        numbers = None if groups is None else number_groups(groups, n_samples, rows)
-        kinds = None if categories is None else read_categories(categories, n_samples, rows)
+    def read(cls, groups, categories, X, rows):
+        """Return those of the images in `rows` of the caller's `X`; raise ValueError as the two readers do."""
+        numbers = None if groups is None else number_groups(groups, count_samples(X), rows)
+        kinds = None if categories is None else read_categories(categories, count_samples(X), rows)
         return cls(None if groups is None else np.asarray(groups)[rows], numbers, kinds)
 
     def join(self, more):
@@ -70,7 +72,6 @@ class WorkingPoint:
 
     def __init__(self, scores, share, labels, *, pooled=False, drift=np.nan):
         self._scores, self._labels, self._pooled, self._drift = scores, labels, pooled, drift
-        self._share = share
         self.share, self.numbers = float(share), labels.numbers
         self.n_groups = count_groups(len(scores), labels.numbers)
         self.rank = conformal_rank(share, self.n_groups)
@@ -92,7 +93,7 @@ class WorkingPoint:
 
     def on(self, scores, labels):
         """Return that of other images at the same rate."""
-        return WorkingPoint(scores, self._share, labels, pooled=self._pooled)
+        return WorkingPoint(scores, self.share, labels, pooled=self._pooled)
 
     def p_values(self, scores, categories):
         """Return the p-value of new scores, within their categories where there are."""
