@@ -29,6 +29,7 @@ from ._principal import centre, principal_rows, unit_of
 
 KINDS = ("ledoit_wolf", "oas", "empirical", "identity")
 _BLOCK = 64  # new rows at a time
+_BATCH = 8  # of them, where each has a matrix of its own
 
 
 def left_out_together(X, kind, sizes=()):
@@ -137,28 +138,36 @@ class _Blocks:
 
     def distances(self, new):
         """Return the left-out distances of the rows that were learnt, and of the new ones."""
-        measured = [self._measure((row / self._unit - self._mean) / self._scales) for row in new]
+        measured = [pair for at in range(0, len(new), _BATCH) for pair in self._measure(new[at : at + _BATCH])]
         return np.stack([rows for rows, _ in measured]), np.array([own for _, own in measured])
 
-    def _measure(self, z):
+    def _measure(self, new):
+        """Yield the distances of a few new rows, whose products with those that were learnt are taken together."""
         n = len(self._rows)
-        m = n + 1
-        parts = np.split(z, block_starts(self._sizes)[1:])
-        sizes = np.array([part @ part for part in parts])
-        along = np.stack([rows @ part for rows, part in zip(self._parts, parts, strict=True)])  # (n_blocks, n)
-        variances = n / m * (1 + sizes / m)  # of the n + 1, over those of the n
-        alpha, beta = self._weigh(z, sizes, along, variances)
-        ridges = beta * variances
+        new = (new / self._unit - self._mean) / self._scales
+        parts = np.split(new, block_starts(self._sizes)[1:], axis=1)
+        along = np.stack([part @ rows.T for rows, part in zip(self._parts, parts, strict=True)], axis=1)
+        sizes = block_squares(new, self._sizes)
+        variances = n / (n + 1) * (1 + sizes / (n + 1))  # of the n + 1, over those of the n
+        alphas, betas = np.transpose([self._weigh(*one) for one in zip(new, sizes, along, variances, strict=True)])
+        ridges = betas[:, np.newaxis] * variances
         if self._is_wide:
-            kernel = self._make_kernel(sizes, along, ridges)
-            inverse = _diagonal_of_inverse(alpha * kernel)
-            inside, rest = _find_inside(kernel, alpha, inverse), m / n * (inverse - 1 / m)
+            inner = np.tensordot(1 / ridges, self._products, axes=1)
+            pairs = zip(inner, sizes, along, alphas, ridges, strict=True)
+            found = [self._measure_among_rows(*one) for one in pairs]
         else:
-            inside = self._measure_inside(z, alpha, np.repeat(ridges, self._sizes))
-            rest = 1 - alpha * m / n * inside
-        with np.errstate(divide="ignore"):
-            distances = np.sqrt(inside / np.maximum(rest, 0.0))
-        return distances[:-1], distances[-1]
+            found = [self._measure_among_features(*one) for one in zip(new, alphas, ridges, strict=True)]
+        for inside, rest in found:
+            with np.errstate(divide="ignore"):
+                distances = np.sqrt(inside / np.maximum(rest, 0.0))
+            yield distances[:-1], distances[-1]
+
+    def _measure_among_rows(self, kernel, sizes, along, alpha, ridges):
+        """Return the squared distances within the n + 1 rows, and what is left of 1 when a row is left out."""
+        m = len(self._rows) + 1
+        kernel = self._complete(kernel, sizes, along, ridges)
+        inverse = _diagonal_of_inverse(alpha * kernel)
+        return _find_inside(kernel, alpha, inverse), m / (m - 1) * (inverse - 1 / m)
 
     def _weigh(self, z, sizes, along, variances):
         """Return alpha and beta of the n + 1 rows."""
@@ -183,29 +192,28 @@ class _Blocks:
         turned = np.add.reduceat(z[:, np.newaxis] * self._products, starts, axis=0)
         return np.add.reduceat(turned * z, starts, axis=1)
 
-    def _make_kernel(self, sizes, along, ridges):
-        """Return K, the new row last."""
+    def _complete(self, inner, sizes, along, ridges):
+        """Return K, the new row last, from the sum of the blocks' Gram matrices over their ridges."""
         n = len(self._rows)
         m, s = n + 1, n / (n + 1)
         weighted, size = (1 / ridges) @ along, (sizes / ridges).sum()
         kernel = np.empty((m, m))
-        inner = kernel[:n, :n]
-        inner[:] = np.tensordot(1 / ridges, self._products, axes=1)
-        inner -= (weighted[:, np.newaxis] + weighted) / m - size / m**2
+        np.subtract(inner, (weighted[:, np.newaxis] + weighted) / m - size / m**2, out=kernel[:n, :n])
         kernel[:n, n] = kernel[n, :n] = s * (weighted - size / m)
         kernel[n, n] = s**2 * size
         return kernel
 
-    def _measure_inside(self, z, alpha, ridges):
-        """Return the squared distances within the n + 1 rows by a factor of their covariance."""
+    def _measure_among_features(self, z, alpha, ridges):
+        """Return the same by a factor of the covariance of the n + 1 rows."""
         n = len(self._rows)
         m, s = n + 1, n / (n + 1)
         covariance = alpha * (self._products + s * np.outer(z, z))
-        covariance.flat[:: len(z) + 1] += ridges
+        covariance.flat[:: len(z) + 1] += np.repeat(ridges, self._sizes)
         factor = linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
         rows = np.vstack([self._rows - z / m, s * z])
         whitened = linalg.blas.dtrsm(1.0, factor, rows, side=1, lower=1, trans_a=1)
-        return np.einsum("ij,ij->i", whitened, whitened)
+        inside = np.einsum("ij,ij->i", whitened, whitened)
+        return inside, 1 - alpha * m / n * inside
 
 
 def _diagonal_of_inverse(product):
