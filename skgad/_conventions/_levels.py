@@ -123,6 +123,12 @@ def group_by_cell(names):
     return {cell: np.asarray(indices) for cell, indices in cells.items()}
 
 
+def split_name(name):
+    """Return the level, the cell and the rest of a column's name: ("level7", "g2r0c1", "0013"); "" for what is not."""
+    level, cell = _LEVEL.match(name), _CELL.search(name)
+    return level[1] if level else "", cell[1] if cell else "", name.rsplit("__", 1)[-1]
+
+
 def frame(values, names, like=None):
     """Return a frame with these column names: polars if `like` is one, otherwise pandas, with the index of `like`."""
     if _is_polars(like):

@@ -109,6 +109,22 @@ class LevelSelector(TransformerMixin, StampedEstimator):
             names = np.array([f"x{index}" for index in range(self.n_features_in_)], dtype=object)
         return names[self._columns]
 
+    def pull_back(self, values):
+        """Return vectors among the output columns as vectors among the input columns, by the transpose of `transform`.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_outputs)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, `n_features_in_`)
+        """
+        check_is_fitted(self)
+        result = np.zeros((len(values), self.n_features_in_))
+        result[:, self._columns] = values
+        return result
+
     def _choose(self, groups):
         if isinstance(self.levels, str) and self.levels == "all":
             return list(groups)  # columns without a level too

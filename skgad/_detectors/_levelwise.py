@@ -16,6 +16,7 @@ from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._levels import frame_like, join
 from .._conventions._scores import check_has_scores, read_scores
 from .._conventions._transaction import all_or_nothing
+from ._pull_back import pull_back
 
 
 class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, StampedEstimator):
@@ -127,6 +128,32 @@ class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, StampedEstimato
             inner = None if names is None else [_strip_level(name, level) for name in names[columns]]
             result += [join(level, name) for name in one.get_feature_names_out(inner)]
         return np.asarray(result, dtype=object)
+
+    def pull_back(self, values):
+        """Return vectors among the output columns as vectors among the input columns, by the transpose of `transform`.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_outputs)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, `n_features_in_`)
+
+        Raises
+        ------
+        ValueError
+            If the transformer is no projection: it has no orthonormal ``components_``, as a PCA that does not whiten.
+        """
+        check_is_fitted(self)
+        axes = [getattr(one, "components_", None) for one in self.transformers_]
+        if any(one is None or not np.allclose(one @ one.T, np.eye(len(one)), atol=1e-6) for one in axes) or getattr(
+            self.transformer, "whiten", False
+        ):
+            raise ValueError(
+                f"{self.transformer!r} is no projection, and what it makes has no counterpart in front of it."
+            )
+        return pull_back(values, self._groups.values(), axes, self.n_features_in_)
 
     def find_cut(self):
         """Return what a PCA keeps of each level, for a detector behind that leaves rows out in closed form.

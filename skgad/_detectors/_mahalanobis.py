@@ -153,6 +153,39 @@ class MahalanobisDetector(LeavingOutMixin, ScoredOutlierMixin, TransformerMixin,
         check_is_fitted(self)
         return -self._measure(X).sum(axis=1)
 
+    def deviations_and_gradients(self, X):
+        """Return what a distance is made of: each row less the mean, and the gradient of minus its score.
+
+        A Mahalanobis distance is homogeneous in the deviation, so that the sum of their products over the features is
+        the distance (Euler), and, over all of them, minus the score: see `skgad.inspection.explain`.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        deviations, gradients : ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        X, _ = read_columns(self, X, reset=False)
+        return self._gaussians.deviations_and_gradients(X.astype(np.float64, copy=False))
+
+    def distances_between(self, X, Y):
+        """Return the distances between rows, in the metric of the Gaussians, summed over the levels.
+
+        Parameters
+        ----------
+        X, Y : array-like or frame of shape (n_samples, n_features) and (m_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, m_samples)
+        """
+        check_is_fitted(self)
+        X, Y = (read_columns(self, each, reset=False)[0].astype(np.float64, copy=False) for each in (X, Y))
+        return np.stack([self._gaussians.distances_between(Y, row) for row in X])
+
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns that ``transform`` makes.
 

@@ -17,6 +17,7 @@ from .._gaussian._by_level import by_level
 from .._gaussian._moments import merge, moments
 from .._gaussian._principal_axes import decompose, decompose_rows
 from .._gaussian._spectrum import check_n_components, kept_components
+from ._pull_back import pull_back
 from ._shared_folders import warn_if_others_write
 
 _ONE = (  # in a grid of shares, 1 looks like all of the variance
@@ -224,6 +225,20 @@ class NPCA(TransformerMixin, StampedEstimator):
         shape = n_samples, axes.shape[1]
         first, end = kept_components(variances, self.n_components, shape, rule=self.rule, of=name)
         return variances[first:end], axes[first:end].copy()
+
+    def pull_back(self, values):
+        """Return vectors among the output columns as vectors among the input columns, by the transpose of `transform`.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_outputs)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, `n_features_in_`)
+        """
+        check_is_fitted(self)
+        return pull_back(values, self._groups.values(), self.components_, self.n_features_in_)
 
     def find_cut(self):
         """Return what of each level is kept, for a detector behind that leaves rows out in closed form.

@@ -38,6 +38,13 @@ class Gaussian:
         """Return the Mahalanobis distance of each row, unsquared: equation (2) of the paper."""
         return _norms(self.factor, X, self.location)
 
+    def deviations_and_gradients(self, X):
+        """Return each row less the mean, and the gradient of its distance; zero where the distance is."""
+        deviations = X - self.location
+        solved = self.factor.solve(deviations)
+        distances = np.sqrt(np.maximum(np.einsum("ij,ij->i", deviations, solved), 0.0))[:, np.newaxis]
+        return deviations, np.divide(solved, distances, out=np.zeros_like(solved), where=distances > 0)
+
 
 def estimate(sample, kind):
     """Return the Gaussian of a sample; of several blocks brought to one scale first, where it has them.

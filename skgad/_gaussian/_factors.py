@@ -43,6 +43,10 @@ class Cholesky:
         whitened = linalg.blas.dtrsm(1.0, self._factor, centred, side=1, lower=1, trans_a=1)
         return np.sqrt(np.einsum("ij,ij->i", whitened, whitened))
 
+    def solve(self, centred):
+        """Return each row times the inverse of the matrix."""
+        return linalg.cho_solve((self._factor, True), centred.T, check_finite=False).T
+
     def __getstate__(self):
         return {"lower": pack(self._factor), "size": len(self._factor)}
 
@@ -63,6 +67,10 @@ class Diagonal:
     def norms(self, centred):
         """Return the norms of the rows, each feature in units of its standard deviation."""
         return np.sqrt(np.einsum("ij,ij,j->i", centred, centred, 1.0 / self._variances))
+
+    def solve(self, centred):
+        """Return each row times the inverse of the matrix."""
+        return centred / self._variances
 
 
 class LowRank:
@@ -107,6 +115,12 @@ class LowRank:
         squares = np.einsum("ij,ij,j->i", along, along, 1.0 / self._variances)
         return np.sqrt(squares + np.einsum("ij,ij->i", rest, rest) / self._floor)
 
+    def solve(self, centred):
+        """Return each row times the inverse of the matrix."""
+        axes = self._rows if self._turn is None else self._turn.T @ self._rows
+        along = centred @ axes.T
+        return (centred - (along * (1.0 - self._floor / self._variances)) @ axes) / self._floor
+
 
 class Scaled:
     """A covariance of features that were divided by scales, in terms of the features themselves."""
@@ -123,3 +137,7 @@ class Scaled:
     def norms(self, centred):
         """Return the norms of the whitened rows."""
         return self._factor.norms(centred / self._scales)
+
+    def solve(self, centred):
+        """Return each row times the inverse of the matrix."""
+        return self._factor.solve(centred / self._scales) / self._scales

@@ -119,6 +119,23 @@ class LevelGaussians:
         gaussians = self.gaussians
         return np.column_stack([gaussians[level].distances(X[:, columns]) for level, columns in self.columns.items()])
 
+    def deviations_and_gradients(self, X):
+        """Return each row less the mean, and the gradient of the sum of its distances, (n_samples, n_features) both."""
+        deviations, gradients = np.zeros(X.shape), np.zeros(X.shape)
+        for level, columns in self.columns.items():
+            deviations[:, columns], gradients[:, columns] = self.gaussians[level].deviations_and_gradients(
+                X[:, columns]
+            )
+        return deviations, gradients
+
+    def distances_between(self, X, row):
+        """Return the sum over the levels of the distances of each row of `X` to one row, (n_samples,)."""
+        total = np.zeros(len(X))
+        for level, columns in self.columns.items():
+            gaussian = self.gaussians[level]
+            total += gaussian.distances(X[:, columns] - row[columns] + gaussian.location)
+        return total
+
     def leave_one_out(self, X):
         """Return the same for all rows that were learnt, each to the Gaussians of the others, in closed form.
 
