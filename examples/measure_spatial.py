@@ -1,4 +1,4 @@
-"""Gaussians in space, the pooled model and nearest neighbours, on folders of images with masks.
+"""Gaussians in space, the pooled model and PatchCore, on folders of images with masks.
 
 For every folder in the layout of MVTec AD below ``--root``: image AUROC of each variant; pixel AUROC, average precision
 and per-region overlap (up to 30 % false positives) of every kind of map, where there are masks. Each image goes through
@@ -42,7 +42,12 @@ GAUSSIANS = {  # kind, share of the variance, levels
     "global, levels 5-7, NPCA 1 %": ("global", 0.01, (5, 6, 7)),
 }
 AGGREGATES = ("max", "mean", "top")
-NEIGHBORS = "neighbours, levels 4-6"
+PATCHCORE = "PatchCore"
+PATCHCORES = {  # levels, smoothing of the maps
+    PATCHCORE: ((4, 6), 4.0),
+    "PatchCore, not smoothed": ((4, 6), 0.0),
+    "PatchCore, levels 4-6": ((4, 5, 6), 4.0),
+}
 
 
 class StoredMaps(BaseEstimator):
@@ -133,15 +138,17 @@ def measure_set(extractor, folder):
             score(method, detector.set_params(aggregate=aggregate), aggregate)
             if aggregate == "max":
                 draw(method, detector)
-    neighbors = PatchNeighborsDetector(StoredMaps((4, 5, 6), size), random_state=0).fit(train)
-    score(NEIGHBORS, neighbors, "max")
-    draw(NEIGHBORS, neighbors)
+    for method, (levels, smoothing) in PATCHCORES.items():
+        patchcore = PatchNeighborsDetector(StoredMaps(levels, size), smoothing=smoothing).fit(train)
+        score(method, patchcore, "max")
+        draw(method, patchcore)
     pooled_from_maps = PooledMaps()
     for method, steps in {"pooled": [], "pooled, NPCA 1 %": [NPCA(0.01)]}.items():
         score(method, make_pipeline(pooled_from_maps, *steps, MahalanobisDetector()).fit(train), "sum")
     pooled = make_pipeline(pooled_from_maps, NPCA(0.01), MahalanobisDetector())
     tied = SpatialMahalanobisDetector(StoredMaps(ALL, size))
-    for method, other in {"pooled NPCA 1 % + tied": tied, "pooled NPCA 1 % + neighbours": neighbors}.items():
+    patchcore = PatchNeighborsDetector(StoredMaps(PATCHCORES[PATCHCORE][0], size))
+    for method, other in {"pooled NPCA 1 % + tied": tied, "pooled NPCA 1 % + PatchCore": patchcore}.items():
         score(method, CombinedDetector([("pooled", pooled), ("spatial", clone(other))]).fit(train), "max")
     return rows
 
@@ -191,9 +198,9 @@ def measure_times(extractor, folder, rounds=5, n_images=64):
         )
         for method, (kind, share, levels) in GAUSSIANS.items()
     }
-    part = clone(extractor).set_params(levels=[4, 5, 6])
-    for size in (2000, 16_000):
-        detectors[f"{NEIGHBORS}, {size} patches"] = PatchNeighborsDetector(part, coreset_size=size, random_state=0)
+    part = clone(extractor).set_params(levels=list(PATCHCORES[PATCHCORE][0]))
+    for share in (0.01, 0.1):
+        detectors[f"{PATCHCORE}, {share:.0%}"] = PatchNeighborsDetector(part, coreset=share)
     detectors["pooled, NPCA 1 %"] = make_pipeline(extractor, NPCA(0.01), MahalanobisDetector())
     rows = []
     for method, detector in detectors.items():

@@ -27,10 +27,11 @@ _MANY_FOLDS = 32  # of so many, what each has learnt is not kept from the first 
 class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
     """An outlier detector on images that scores every location.
 
-    A subclass brings ``_begin(maps, n_copies)``, which returns an empty memory, or None if there is no room for so many
-    copies; ``_make_measure(memory)``, which returns a function from the maps of all levels to a list of distance maps;
-    and ``_find_measure()``, which returns that of the fit. It extends ``_keep(memory)``, which sets what a fit sets. A
-    memory has ``n_images``, ``add(maps, rows)``, ``empty()``, ``merge(other)`` and ``remove(other)``.
+    A subclass brings ``_begin(maps, n_images, n_copies)``, which returns an empty memory of the images to come, or None
+    if there is no room for so many copies; ``_make_measure(memory)``, which returns a function from the maps of all
+    levels to a list of distance maps, or to what its own ``_score`` and ``_draw`` take; and ``_find_measure()``, which
+    returns that of the fit. It extends ``_keep(memory)``, which sets what a fit sets. A memory has ``n_images``,
+    ``add(maps, rows)``, ``empty()``, ``merge(other)`` and ``remove(other)``.
 
     What comes after a fit reads parameters from ``_fitted_params``; `calibrate_pixels`, a fit of its own, reads its
     ``pixel_fpr``.
@@ -49,7 +50,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
 
     @all_or_nothing
     def fit(self, X, y=None):
-        """Learn normal images, in one pass over them; memory does not grow with their number.
+        """Learn normal images, in one pass over them.
 
         Parameters
         ----------

@@ -76,7 +76,7 @@ class SpatialMahalanobisDetector(SpatialDetector):
     --------
     MahalanobisDetector : One distance an image, of features averaged over the locations.
     FPRThresholdCV : Thresholds that hold, for images and pixels, in two passes over the images.
-    PatchNeighborsDetector : Nearest neighbours in a memory of patches, for comparison.
+    PatchNeighborsDetector : PatchCore, nearest neighbours in a memory of patches, for comparison.
 
     Notes
     -----
@@ -209,7 +209,7 @@ class SpatialMahalanobisDetector(SpatialDetector):
         self._keep(memory)
         self._first = kept
 
-    def _begin(self, maps, n_copies):
+    def _begin(self, maps, n_images, n_copies):
         has_room = check_room(maps, self.levels_, self.gaussian, n_copies)
         return MapSums.begin(maps, self.gaussian) if has_room else None
 
