@@ -32,14 +32,20 @@ from skgad.metrics import pixel_scores
 from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector
 
 ALL = tuple(range(1, 10))
-GAUSSIANS = {  # kind, share of the variance, levels
-    "tied": ("tied", None, ALL),
-    "local": ("local", None, ALL),
-    "global": ("global", None, ALL),
-    "tied, NPCA 1 %": ("tied", 0.01, ALL),
-    "global, NPCA 1 %": ("global", 0.01, ALL),
-    "tied, levels 4-6": ("tied", None, (4, 5, 6)),
-    "global, levels 5-7, NPCA 1 %": ("global", 0.01, (5, 6, 7)),
+GAUSSIANS = {  # kind, share of the variance, levels, neighborhood
+    "tied": ("tied", None, ALL, 1),
+    "local": ("local", None, ALL, 1),
+    "global": ("global", None, ALL, 1),
+    "tied, NPCA 1 %": ("tied", 0.01, ALL, 1),
+    "global, NPCA 1 %": ("global", 0.01, ALL, 1),
+    "tied, levels 4-6": ("tied", None, (4, 5, 6), 1),
+    "local, levels 4-6": ("local", None, (4, 5, 6), 1),
+    "global, levels 4-6": ("global", None, (4, 5, 6), 1),
+    "global, levels 5-7, NPCA 1 %": ("global", 0.01, (5, 6, 7), 1),
+    "tied, 3 x 3": ("tied", None, ALL, 3),
+    "tied, levels 4-6, 3 x 3": ("tied", None, (4, 5, 6), 3),
+    "local, levels 4-6, 3 x 3": ("local", None, (4, 5, 6), 3),
+    "global, levels 4-6, 3 x 3": ("global", None, (4, 5, 6), 3),
 }
 AGGREGATES = ("max", "mean", "top")
 PATCHCORE = "PatchCore"
@@ -127,15 +133,16 @@ def measure_set(extractor, folder):
         found = pixel_scores((drawn[row] for row in usable), maps, max_fpr=0.3)
         rows[-1].update({"pixel AUROC": found.roc_auc, "pixel AP": found.average_precision, "PRO": found.pro_auc})
 
-    for method, (kind, share, levels) in GAUSSIANS.items():
-        detector = SpatialMahalanobisDetector(StoredMaps(levels, size), gaussian=kind, n_components=share)
+    for method, (kind, share, levels, side) in GAUSSIANS.items():
+        maps_of = StoredMaps(levels, size)
+        detector = SpatialMahalanobisDetector(maps_of, gaussian=kind, n_components=share, neighborhood=side)
         try:
-            detector.fit(train)
+            detector.fit(train)  # is there room?
         except ValueError as error:
             rows.append({"method": method, "aggregate": "-", "note": str(error)})
             continue
         for aggregate in AGGREGATES:
-            score(method, detector.set_params(aggregate=aggregate), aggregate)
+            score(method, detector.set_params(aggregate=aggregate).fit(train), aggregate)
             if aggregate == "max":
                 draw(method, detector)
     for method, (levels, smoothing) in PATCHCORES.items():
@@ -194,9 +201,9 @@ def measure_times(extractor, folder, rounds=5, n_images=64):
     train, images = list(data.X_train), list(data.X_test)[:n_images]
     detectors = {
         method: SpatialMahalanobisDetector(
-            clone(extractor).set_params(levels=list(levels)), gaussian=kind, n_components=share
+            clone(extractor).set_params(levels=list(levels)), gaussian=kind, n_components=share, neighborhood=side
         )
-        for method, (kind, share, levels) in GAUSSIANS.items()
+        for method, (kind, share, levels, side) in GAUSSIANS.items()
     }
     part = clone(extractor).set_params(levels=list(PATCHCORES[PATCHCORE][0]))
     for share in (0.01, 0.1):

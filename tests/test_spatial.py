@@ -360,8 +360,37 @@ def test_parameters_of_what_was_learnt_stay_with_it():
     scores = detector.score_samples(X)
     detector.set_params(n_components=1)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), scores)
-    with pytest.raises(ValueError, match="gaussian='tied' and n_components=None, which were changed"):
+    with pytest.raises(ValueError, match="gaussian='tied', n_components=None, neighborhood=1, which were changed"):
         detector.partial_fit(X)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_neighborhood_is_that_of_averaged_maps(kind):
+    class AveragedMaps(ArrayMaps):
+        def iter_maps(self, X, rows=None):
+            for positions, maps in super().iter_maps(X, rows):
+                yield positions, [average_by_hand(level) for level in maps]
+
+    X, new = square_maps(), square_maps(5, seed=1)
+    expected = SpatialMahalanobisDetector(AveragedMaps(), gaussian=kind).fit(X)
+    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind, neighborhood=3).partial_fit(X[:20])
+    detector.partial_fit(X[20:])
+    np.testing.assert_allclose(detector.score_samples(new), expected.score_samples(new), rtol=1e-3)
+    np.testing.assert_allclose(detector.score_maps(new), expected.score_maps(new), rtol=1e-3)
+    both = [one.fit_score_out_of_fold(X, np.arange(30) % 3) for one in (detector, expected)]
+    np.testing.assert_allclose(*both, rtol=1e-3)
+    detector.set_params(neighborhood=1)
+    with pytest.raises(ValueError, match="neighborhood=3, which were changed"):
+        detector.partial_fit(X)
+
+
+def average_by_hand(level):
+    """Each location averaged with its eight neighbours, where beyond the border there is nothing but zeros."""
+    padded = np.pad(level, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    averaged = np.empty_like(level)
+    for row, column in np.ndindex(level.shape[1:3]):
+        averaged[:, row, column] = padded[:, row : row + 3, column : column + 3].sum(axis=(1, 2)) / 9
+    return averaged
 
 
 def test_a_stream_that_has_begun_can_be_shown():
@@ -466,6 +495,8 @@ def test_folds_without_room_for_their_sums_are_worked_out_anew(monkeypatch):
         ({"n_components": 0}, "n_components must be"),
         ({"n_components": 4}, "Level 1: .*only 3 components"),
         ({"smoothing": -1}, "smoothing must be"),
+        ({"neighborhood": 0}, "neighborhood must be a positive int"),
+        ({"neighborhood": 2}, "neighborhood must be odd"),
         ({"top_share": 0.0}, r"top_share must be a share in \(0, 1\]"),
         ({"pixel_fpr": 1}, r"pixel_fpr must be a share in \(0, 1\)"),
         ({"fpr": 5}, r"fpr must lie in \(0, 1\)"),

@@ -66,10 +66,9 @@ class _Choice:
             missed, late = self.chosen[since : self.count], rows[seen == since]
             for start in range(0, len(late), _BLOCK):
                 self._compare(late[start : start + _BLOCK], missed)
-        self._seen[rows] = self.count
 
     def choose_among(self, rows, limit):
-        """Choose the farthest of some points, one after the other, until it is nearer than `limit`."""
+        """Choose the farthest of some points that have caught up, until it is nearer than `limit`."""
         points, norms, distances = self._points[rows], self._norms[rows], self.bounds[rows]
         while self.count < len(self.chosen):
             farthest = int(distances.argmax())

@@ -4,12 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 import psutil
-from scipy import ndimage
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
 from ._coreset import choose_coreset
-from ._maps import upsample
+from ._maps import average_around, upsample
 
 _NEIGHBOURHOOD = 3  # locations that a patch is averaged over, along a side
 _BLOCK = 256  # patches whose products with the memory are held at a time
@@ -28,6 +27,9 @@ class PatchMemory:
     def add(self, maps, rows):
         """Take the maps of the images at these positions in."""
         patches = make_patches(maps)
+        bad = np.flatnonzero(~np.isfinite(patches).all(axis=(1, 2, 3)))
+        if len(bad):
+            raise ValueError(f"The maps of image {rows[bad[0]]} contain NaN or infinity; leave it out.")
         self._patches.update(zip(rows.tolist(), patches.reshape(len(rows), -1, patches.shape[-1]), strict=True))
 
     def empty(self):
@@ -111,12 +113,10 @@ def find_nearest(patches, memory):
 def make_patches(maps):
     """Return the patches of images from the maps of all levels: (n, height, width, channels) of the finest one.
 
-    A location is averaged with those around it, which are zero beyond the border: a patch at the border knows that it
-    lies there.
+    A location is averaged with those around it, zeros beyond the border; coarser levels are upsampled afterwards.
     """
     finest = _find_finest(maps)
-    around = (1, _NEIGHBOURHOOD, _NEIGHBOURHOOD, 1)
-    averaged = [ndimage.uniform_filter(level, around, mode="constant") for level in maps]
+    averaged = [average_around(level, _NEIGHBOURHOOD) for level in maps]
     grown = [level if level.shape[1:3] == finest else _grow(level, *finest) for level in averaged]
     return np.concatenate(grown, axis=-1)
 
