@@ -1,4 +1,4 @@
-"""Gaussians in space, the pooled model and nearest neighbours, on folders of images with masks.
+"""Gaussians in space, the pooled model and PatchCore, on folders of images with masks.
 
 For every folder in the layout of MVTec AD below ``--root``: image AUROC of each variant; pixel AUROC, average precision
 and per-region overlap (up to 30 % false positives) of every kind of map, where there are masks. Each image goes through
@@ -32,17 +32,28 @@ from skgad.metrics import pixel_scores
 from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector
 
 ALL = tuple(range(1, 10))
-GAUSSIANS = {  # kind, share of the variance, levels
-    "tied": ("tied", None, ALL),
-    "local": ("local", None, ALL),
-    "global": ("global", None, ALL),
-    "tied, NPCA 1 %": ("tied", 0.01, ALL),
-    "global, NPCA 1 %": ("global", 0.01, ALL),
-    "tied, levels 4-6": ("tied", None, (4, 5, 6)),
-    "global, levels 5-7, NPCA 1 %": ("global", 0.01, (5, 6, 7)),
+GAUSSIANS = {  # kind, share of the variance, levels, neighborhood
+    "tied": ("tied", None, ALL, 1),
+    "local": ("local", None, ALL, 1),
+    "global": ("global", None, ALL, 1),
+    "tied, NPCA 1 %": ("tied", 0.01, ALL, 1),
+    "global, NPCA 1 %": ("global", 0.01, ALL, 1),
+    "tied, levels 4-6": ("tied", None, (4, 5, 6), 1),
+    "local, levels 4-6": ("local", None, (4, 5, 6), 1),
+    "global, levels 4-6": ("global", None, (4, 5, 6), 1),
+    "global, levels 5-7, NPCA 1 %": ("global", 0.01, (5, 6, 7), 1),
+    "tied, 3 x 3": ("tied", None, ALL, 3),
+    "tied, levels 4-6, 3 x 3": ("tied", None, (4, 5, 6), 3),
+    "local, levels 4-6, 3 x 3": ("local", None, (4, 5, 6), 3),
+    "global, levels 4-6, 3 x 3": ("global", None, (4, 5, 6), 3),
 }
 AGGREGATES = ("max", "mean", "top")
-NEIGHBORS = "neighbours, levels 4-6"
+PATCHCORE = "PatchCore"
+PATCHCORES = {  # levels, smoothing of the maps
+    PATCHCORE: ((4, 6), 4.0),
+    "PatchCore, not smoothed": ((4, 6), 0.0),
+    "PatchCore, levels 4-6": ((4, 5, 6), 4.0),
+}
 
 
 class StoredMaps(BaseEstimator):
@@ -122,26 +133,29 @@ def measure_set(extractor, folder):
         found = pixel_scores((drawn[row] for row in usable), maps, max_fpr=0.3)
         rows[-1].update({"pixel AUROC": found.roc_auc, "pixel AP": found.average_precision, "PRO": found.pro_auc})
 
-    for method, (kind, share, levels) in GAUSSIANS.items():
-        detector = SpatialMahalanobisDetector(StoredMaps(levels, size), gaussian=kind, n_components=share)
+    for method, (kind, share, levels, side) in GAUSSIANS.items():
+        maps_of = StoredMaps(levels, size)
+        detector = SpatialMahalanobisDetector(maps_of, gaussian=kind, n_components=share, neighborhood=side)
         try:
-            detector.fit(train)
+            detector.fit(train)  # is there room?
         except ValueError as error:
             rows.append({"method": method, "aggregate": "-", "note": str(error)})
             continue
         for aggregate in AGGREGATES:
-            score(method, detector.set_params(aggregate=aggregate), aggregate)
+            score(method, detector.set_params(aggregate=aggregate).fit(train), aggregate)
             if aggregate == "max":
                 draw(method, detector)
-    neighbors = PatchNeighborsDetector(StoredMaps((4, 5, 6), size), random_state=0).fit(train)
-    score(NEIGHBORS, neighbors, "max")
-    draw(NEIGHBORS, neighbors)
+    for method, (levels, smoothing) in PATCHCORES.items():
+        patchcore = PatchNeighborsDetector(StoredMaps(levels, size), smoothing=smoothing).fit(train)
+        score(method, patchcore, "max")
+        draw(method, patchcore)
     pooled_from_maps = PooledMaps()
     for method, steps in {"pooled": [], "pooled, NPCA 1 %": [NPCA(0.01)]}.items():
         score(method, make_pipeline(pooled_from_maps, *steps, MahalanobisDetector()).fit(train), "sum")
     pooled = make_pipeline(pooled_from_maps, NPCA(0.01), MahalanobisDetector())
     tied = SpatialMahalanobisDetector(StoredMaps(ALL, size))
-    for method, other in {"pooled NPCA 1 % + tied": tied, "pooled NPCA 1 % + neighbours": neighbors}.items():
+    patchcore = PatchNeighborsDetector(StoredMaps(PATCHCORES[PATCHCORE][0], size))
+    for method, other in {"pooled NPCA 1 % + tied": tied, "pooled NPCA 1 % + PatchCore": patchcore}.items():
         score(method, CombinedDetector([("pooled", pooled), ("spatial", clone(other))]).fit(train), "max")
     return rows
 
@@ -187,13 +201,13 @@ def measure_times(extractor, folder, rounds=5, n_images=64):
     train, images = list(data.X_train), list(data.X_test)[:n_images]
     detectors = {
         method: SpatialMahalanobisDetector(
-            clone(extractor).set_params(levels=list(levels)), gaussian=kind, n_components=share
+            clone(extractor).set_params(levels=list(levels)), gaussian=kind, n_components=share, neighborhood=side
         )
-        for method, (kind, share, levels) in GAUSSIANS.items()
+        for method, (kind, share, levels, side) in GAUSSIANS.items()
     }
-    part = clone(extractor).set_params(levels=[4, 5, 6])
-    for size in (2000, 16_000):
-        detectors[f"{NEIGHBORS}, {size} patches"] = PatchNeighborsDetector(part, coreset_size=size, random_state=0)
+    part = clone(extractor).set_params(levels=list(PATCHCORES[PATCHCORE][0]))
+    for share in (0.01, 0.1):
+        detectors[f"{PATCHCORE}, {share:.0%}"] = PatchNeighborsDetector(part, coreset=share)
     detectors["pooled, NPCA 1 %"] = make_pipeline(extractor, NPCA(0.01), MahalanobisDetector())
     rows = []
     for method, detector in detectors.items():

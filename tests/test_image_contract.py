@@ -16,7 +16,7 @@ ESTIMATORS = {
     "tied": SpatialMahalanobisDetector(LEVELS),
     "local": SpatialMahalanobisDetector(LEVELS, gaussian="local", n_components=0.5),
     "global": SpatialMahalanobisDetector(LEVELS, gaussian="global", aggregate="top"),
-    "neighbours": PatchNeighborsDetector(LEVELS, coreset_size=50, random_state=0),
+    "neighbours": PatchNeighborsDetector(LEVELS, coreset=0.1),
 }
 
 

@@ -1,4 +1,4 @@
-"""Gaussians in space against scikit-learn and brute force; maps against torch; neighbours against a naive twin."""
+"""Gaussians in space against scikit-learn and brute force; maps against torch."""
 
 import copy
 import pickle
@@ -360,8 +360,37 @@ def test_parameters_of_what_was_learnt_stay_with_it():
     scores = detector.score_samples(X)
     detector.set_params(n_components=1)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), scores)
-    with pytest.raises(ValueError, match="gaussian='tied' and n_components=None, which were changed"):
+    with pytest.raises(ValueError, match="gaussian='tied', n_components=None, neighborhood=1, which were changed"):
         detector.partial_fit(X)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_neighborhood_is_that_of_averaged_maps(kind):
+    class AveragedMaps(ArrayMaps):
+        def iter_maps(self, X, rows=None):
+            for positions, maps in super().iter_maps(X, rows):
+                yield positions, [average_by_hand(level) for level in maps]
+
+    X, new = square_maps(), square_maps(5, seed=1)
+    expected = SpatialMahalanobisDetector(AveragedMaps(), gaussian=kind).fit(X)
+    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind, neighborhood=3).partial_fit(X[:20])
+    detector.partial_fit(X[20:])
+    np.testing.assert_allclose(detector.score_samples(new), expected.score_samples(new), rtol=1e-3)
+    np.testing.assert_allclose(detector.score_maps(new), expected.score_maps(new), rtol=1e-3)
+    both = [one.fit_score_out_of_fold(X, np.arange(30) % 3) for one in (detector, expected)]
+    np.testing.assert_allclose(*both, rtol=1e-3)
+    detector.set_params(neighborhood=1)
+    with pytest.raises(ValueError, match="neighborhood=3, which were changed"):
+        detector.partial_fit(X)
+
+
+def average_by_hand(level):
+    """Each location averaged with its eight neighbours, where beyond the border there is nothing but zeros."""
+    padded = np.pad(level, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    averaged = np.empty_like(level)
+    for row, column in np.ndindex(level.shape[1:3]):
+        averaged[:, row, column] = padded[:, row : row + 3, column : column + 3].sum(axis=(1, 2)) / 9
+    return averaged
 
 
 def test_a_stream_that_has_begun_can_be_shown():
@@ -466,6 +495,8 @@ def test_folds_without_room_for_their_sums_are_worked_out_anew(monkeypatch):
         ({"n_components": 0}, "n_components must be"),
         ({"n_components": 4}, "Level 1: .*only 3 components"),
         ({"smoothing": -1}, "smoothing must be"),
+        ({"neighborhood": 0}, "neighborhood must be a positive int"),
+        ({"neighborhood": 2}, "neighborhood must be odd"),
         ({"top_share": 0.0}, r"top_share must be a share in \(0, 1\]"),
         ({"pixel_fpr": 1}, r"pixel_fpr must be a share in \(0, 1\)"),
         ({"fpr": 5}, r"fpr must lie in \(0, 1\)"),
@@ -616,7 +647,7 @@ def test_a_scratch_is_found_where_it_is(cells):
     for detector in (
         SpatialMahalanobisDetector(features),
         SpatialMahalanobisDetector(features, gaussian="global"),
-        PatchNeighborsDetector(features, coreset_size=500, random_state=0),
+        PatchNeighborsDetector(features, coreset=0.05),
     ):
         detector.fit(images[:39])
         scratched = images[39:].copy()
@@ -625,82 +656,3 @@ def test_a_scratch_is_found_where_it_is(cells):
         row, column = np.unravel_index(change.argmax(), change.shape)
         assert 60 <= row < 84
         assert 12 <= column < 68
-
-
-# Neighbours
-
-
-def naive_patches(maps):
-    fine, coarse = (torch.from_numpy(np.moveaxis(level, -1, 1)) for level in maps)
-    padded = [torch.nn.functional.pad(level, (1, 1, 1, 1), mode="replicate") for level in (fine, coarse)]
-    fine, coarse = (torch.nn.functional.avg_pool2d(level, 3, stride=1) for level in padded)
-    coarse = torch.nn.functional.interpolate(coarse, size=(4, 4), mode="bilinear", align_corners=False)
-    return np.moveaxis(torch.cat([fine, coarse], dim=1).numpy(), 1, -1)
-
-
-def test_neighbours_are_those_of_brute_force():
-    X, new = square_maps(), square_maps(3, seed=1)
-    detector = PatchNeighborsDetector(ArrayMaps(), coreset_size=10_000, n_neighbors=2, random_state=0).fit(X)
-    memory = naive_patches(next_maps(X)).reshape(-1, 6)
-    patches = naive_patches(next_maps(new))
-    distances = np.linalg.norm(patches.reshape(-1, 1, 6) - memory, axis=2)
-    expected = np.sort(distances, axis=1)[:, :2].mean(axis=1).reshape(3, 16).max(axis=1)
-    np.testing.assert_allclose(detector.score_samples(new), -expected, rtol=1e-4)
-
-
-def next_maps(X):
-    parts = [maps for _, maps in ArrayMaps().fit(X).iter_maps(X)]
-    return [np.concatenate(level) for level in zip(*parts, strict=True)]
-
-
-def test_a_coreset_covers_better_than_a_sample():
-    X = square_maps()
-    patches = naive_patches(next_maps(X)).reshape(-1, 6)
-
-    def radius(points):
-        return np.linalg.norm(patches[:, None] - points, axis=2).min(axis=1).max()
-
-    coreset = PatchNeighborsDetector(ArrayMaps(), coreset_size=40, random_state=0).fit(X).coreset_
-    assert coreset.shape == (40, 6)
-    samples = [patches[np.random.default_rng(seed).choice(len(patches), 40, replace=False)] for seed in range(5)]
-    assert radius(coreset) < 0.8 * min(map(radius, samples))
-
-
-def test_the_pool_depends_on_no_batches_and_no_folds():
-    X = square_maps()
-    detector = PatchNeighborsDetector(ArrayMaps(), coreset_size=40, pool_size=100, random_state=0)
-    plain = clone(detector).fit(X)
-    for n_folds in (3, 30):
-        folded = clone(detector)
-        out_of_fold, in_sample = folded.fit_score_out_of_fold(X, np.arange(30) % n_folds)
-        np.testing.assert_allclose(folded.coreset_, plain.coreset_, rtol=1e-5)
-        np.testing.assert_allclose(in_sample, plain.score_samples(X), rtol=1e-4, atol=1e-6)
-        assert out_of_fold.mean() < in_sample.mean()
-
-
-def test_an_image_left_out_is_not_its_own_neighbour():
-    X = square_maps()
-    detector = PatchNeighborsDetector(ArrayMaps(), coreset_size=10_000, random_state=0)
-    out_of_fold, in_sample = detector.fit_score_out_of_fold(X, np.arange(30))
-    np.testing.assert_allclose(in_sample, 0, atol=1e-2)
-    expected = clone(detector).fit(X[1:]).score_samples(X[:1])
-    np.testing.assert_allclose(out_of_fold[:1], expected, rtol=1e-4)
-
-
-def test_neighbours_keep_the_coreset_and_not_the_pool():
-    X = square_maps()
-    detector = PatchNeighborsDetector(ArrayMaps(), coreset_size=40, random_state=0).fit(X)
-    loaded = pickle.loads(pickle.dumps(detector))
-    np.testing.assert_array_equal(loaded.score_samples(X), detector.score_samples(X))
-    assert len(pickle.dumps(detector)) < 3 * detector.coreset_.nbytes + 2500
-
-
-@pytest.mark.parametrize("params", [{"coreset_size": 0}, {"n_neighbors": 1.5}, {"pool_size": True}])
-def test_neighbours_refuse_bad_counts(params):
-    with pytest.raises(ValueError, match="must be a positive int"):
-        PatchNeighborsDetector(ArrayMaps(), **params).fit(square_maps())
-
-
-def test_neighbours_take_the_middle_levels_by_default(photographs, monkeypatch):
-    features = PatchNeighborsDetector()._make_default_features()
-    assert features.levels == [4, 5, 6]

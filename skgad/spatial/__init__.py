@@ -1,4 +1,4 @@
-"""Where in an image the defect is: Gaussians over feature maps, and nearest neighbours of patches for comparison."""
+"""Where in an image the defect is: Gaussians over feature maps, and PatchCore for comparison."""
 
 from ._neighbors import PatchNeighborsDetector
 from ._spatial_mahalanobis import SpatialMahalanobisDetector

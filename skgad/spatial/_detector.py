@@ -27,10 +27,11 @@ _MANY_FOLDS = 32  # of so many, what each has learnt is not kept from the first 
 class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
     """An outlier detector on images that scores every location.
 
-    A subclass brings ``_begin(maps, n_copies)``, which returns an empty memory, or None if there is no room for so many
-    copies; ``_make_measure(memory)``, which returns a function from the maps of all levels to a list of distance maps;
-    and ``_find_measure()``, which returns that of the fit. It extends ``_keep(memory)``, which sets what a fit sets. A
-    memory has ``n_images``, ``add(maps, rows)``, ``empty()``, ``merge(other)`` and ``remove(other)``.
+    A subclass brings ``_begin(maps, n_images, n_copies)``, which returns an empty memory of the images to come, or None
+    if there is no room for so many copies; ``_make_measure(memory)``, which returns a function from the maps of all
+    levels to a list of distance maps, or to what its own ``_score`` and ``_draw`` take; and ``_find_measure()``, which
+    returns that of the fit. It extends ``_keep(memory)``, which sets what a fit sets. A memory has ``n_images``,
+    ``add(maps, rows)``, ``empty()``, ``merge(other)`` and ``remove(other)``. ``_iter_maps`` may change the maps first.
 
     What comes after a fit reads parameters from ``_fitted_params``; `calibrate_pixels`, a fit of its own, reads its
     ``pixel_fpr``.
@@ -49,7 +50,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
 
     @all_or_nothing
     def fit(self, X, y=None):
-        """Learn normal images, in one pass over them; memory does not grow with their number.
+        """Learn normal images, in one pass over them.
 
         Parameters
         ----------
@@ -90,7 +91,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         """
         measure = self._find_measure()
         scores = np.full(count_images(X), np.nan)
-        for rows, maps in iter_maps(self.features_, X):
+        for rows, maps in self._iter_maps(self.features_, X):
             scores[rows] = self._score(measure(maps))
         return scores
 
@@ -115,7 +116,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         measure = self._find_measure()
         size = self.features_.image_size_
         result = np.full((count_images(X), size, size), np.nan, dtype=np.float32)
-        for rows, maps in iter_maps(self.features_, X):
+        for rows, maps in self._iter_maps(self.features_, X):
             result[rows] = self._draw(measure(maps))
         return result
 
@@ -255,7 +256,11 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
 
     def _read(self, X, rows=None):
         """Yield rows and maps of images; one that cannot be used is refused: none is to be missing without a word."""
-        return iter_maps(copy.copy(self.features_).set_params(on_bad_image="raise"), X, rows)
+        return self._iter_maps(copy.copy(self.features_).set_params(on_bad_image="raise"), X, rows)
+
+    def _iter_maps(self, features, X, rows=None):
+        """Yield rows and maps of images, as they are learnt and measured."""
+        return iter_maps(features, X, rows)
 
     def _update(self, X, rows):
         """Learn images, and nothing else."""

@@ -1,10 +1,19 @@
-"""Arithmetic of anomaly maps: the score of an image, a map of its pixels, a threshold of pixels. NumPy and SciPy."""
+"""Arithmetic of maps: averages around locations, the score of an image, a map and a threshold of its pixels."""
 
 from functools import lru_cache
 
 import numpy as np
+from scipy import ndimage
 
 AGGREGATES = ("max", "mean", "top")
+
+
+def average_around(maps, side):
+    """Return maps (n, height, width, channels), each location averaged over the square around it, of so many a side.
+
+    Beyond the border lie zeros: a location at the border knows that it lies there.
+    """
+    return ndimage.uniform_filter(maps, (1, side, side, 1), mode="constant")
 
 
 def aggregate(maps, how, top_share):

@@ -1,50 +1,47 @@
-"""Nearest neighbours in a memory of patches: what a Gaussian is compared with."""
+"""PatchCore: the distance to the nearest one of a memory of patches; what a Gaussian is compared with."""
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._conventions._parameters import check_int, read_fpr
+from .._conventions._parameters import check_int, check_share, read_fpr
 from ..deep import DeepFeatureTransformer
 from ._detector import SpatialDetector
-from ._patches import PatchNeighbors, PatchSample
+from ._patches import PatchMemory, PatchNeighbors, check_room
 
 _REDUCTIONS = (8, 16)  # of the levels that are taken by default: PatchCore's second and third stage of a ResNet
 
 
 class PatchNeighborsDetector(SpatialDetector):
-    """Nearest neighbours in a coreset of patch features: the idea of SPADE and PatchCore, for comparison.
+    """PatchCore: the distance of an image's patches to the nearest ones in a memory of patches of normal images.
 
-    A patch is a location of the finest level with the channels of all levels there, averaged over the locations around
-    it. Its anomaly is the mean Euclidean distance to its nearest neighbours among patches of normal images. Of these a
-    sample is kept, thinned out to a coreset that covers it.
+    A patch is a location of the finest level with the channels of all levels there, averaged over the 3 × 3 locations
+    around it, which are zero beyond the border. Its anomaly is the Euclidean distance to the nearest one in a memory;
+    the image's, that of its most anomalous patch, weighted. The memory is a small share of the patches of all normal
+    images, chosen such that none of the others is far from it.
 
     Parameters
     ----------
     features : DeepFeatureTransformer, default=None
-        Network, levels, image size, device; None for the levels of ``DeepFeatureTransformer()`` at 1/8 and 1/16 of the
-        input. Its `pool` and `cache` do nothing here.
-    coreset_size : int, default=2000
-        Patches that are kept: 1 % of those of 250 images at 224 pixels.
-    n_neighbors : int, default=1
-        Neighbours whose distances are averaged.
-    pool_size : int, default=20000
-        Patches, drawn evenly from all normal images, that the coreset is chosen from.
+        Network, levels, image size, device; None for ``DeepFeatureTransformer()`` with two levels, the last ones at 1/8
+        and at 1/16 of the input. Its `pool` and `cache` do nothing here.
+    coreset : float in (0, 1], default=0.01
+        The share of all patches that is kept; one patch at least.
+    n_neighbors : int, default=9
+        Kept patches around the nearest one of an image's most anomalous patch, that one included, which weight the
+        image's score; 1 for no weighting. The maps do not see it.
     aggregate : {"max", "mean", "top"}, default="max"
-        What the distances of an image count in its score: the largest, their mean, or the mean of the largest
-        `top_share`.
+        What the distances of an image count in its score: the largest (the paper's), their mean, or the mean of the
+        largest `top_share`.
     top_share : float in (0, 1], default=0.05
         For "top": the share of the locations; one at least.
-    smoothing : float, default=0
-        Standard deviation, in pixels, of a Gaussian filter over the anomaly maps; image scores do not see it. PatchCore
-        takes 4.
+    smoothing : float, default=4.0
+        Standard deviation, in pixels, of a Gaussian filter over the anomaly maps (the paper's); image scores do not see
+        it.
     fpr : float in (0, 1), default=0.01
         For ``offset_``, see there.
     pixel_fpr : float in (0, 1), default=0.01
         The share of the pixels of normal images that may be called anomalous, for ``pixel_threshold_``.
-    random_state : int, RandomState instance or None, default=None
-        Draws the patches and starts the coreset.
 
     Attributes
     ----------
@@ -68,16 +65,23 @@ class PatchNeighborsDetector(SpatialDetector):
 
     Notes
     -----
-    It learns all images at once: there is no ``partial_fit``. Each fold of `FPRThresholdCV` chooses a coreset of its
-    own, which takes seconds, without a further run of the network.
+    It learns all images at once: there is no ``partial_fit``. A fit holds all patches in float32, 4 · N · D bytes for N
+    patches of D channels, and that twice while the coreset is chosen: 2 × 153 MB for 209 images with 33 × 33 patches of
+    168 channels. A fit for which there is no room is refused when the first images have come. Afterwards the coreset
+    alone is held.
 
-    The coreset is chosen greedily, each time the patch that is farthest from those chosen, in a random projection to
-    128 dimensions. PatchCore's weighting of image scores by neighbours of neighbours is left out.
+    The coreset is chosen greedily, first the patch that is farthest from the mean of all, then each time the one that
+    is farthest from those chosen: nothing is drawn, and nothing projected. Most distances need not be computed for it
+    (`docs/spatial.md` has times). Each fold of `FPRThresholdCV` chooses a coreset of its own, without a further run of
+    the network.
+
+    The weight of an image's score is eq. 7 of the paper: one minus the share of the nearest kept patch in the softmax
+    of the distances to the `n_neighbors` around it. It lies between 1 - 1 / `n_neighbors` and 1.
 
     References
     ----------
-    Cohen and Hoshen, "Sub-Image Anomaly Detection with Deep Pyramid Correspondences", 2020 (SPADE). Roth et al.,
-    "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022 (PatchCore).
+    Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022. The nearest patches in space: Cohen
+    and Hoshen, "Sub-Image Anomaly Detection with Deep Pyramid Correspondences", 2020.
 
     Examples
     --------
@@ -85,8 +89,10 @@ class PatchNeighborsDetector(SpatialDetector):
     >>> from skgad import DeepFeatureTransformer
     >>> from skgad.spatial import PatchNeighborsDetector
     >>> images = np.random.default_rng(0).integers(100, 130, size=(12, 64, 64, 3), dtype=np.uint8)
-    >>> features = DeepFeatureTransformer("tf_efficientnet_lite0", levels=[3, 4], image_size=64)
-    >>> detector = PatchNeighborsDetector(features, coreset_size=100, random_state=0).fit(images)
+    >>> features = DeepFeatureTransformer("tf_efficientnet_lite0", levels=[4, 6], image_size=64)
+    >>> detector = PatchNeighborsDetector(features, coreset=0.1).fit(images)
+    >>> detector.coreset_.shape
+    (77, 152)
     >>> detector.score_maps(images).shape
     (12, 64, 64)
     """
@@ -95,26 +101,22 @@ class PatchNeighborsDetector(SpatialDetector):
         self,
         features=None,
         *,
-        coreset_size=2000,
-        n_neighbors=1,
-        pool_size=20_000,
+        coreset=0.01,
+        n_neighbors=9,
         aggregate="max",
         top_share=0.05,
-        smoothing=0.0,
+        smoothing=4.0,
         fpr=0.01,
         pixel_fpr=0.01,
-        random_state=None,
     ):
         self.features = features
-        self.coreset_size = coreset_size
+        self.coreset = coreset
         self.n_neighbors = n_neighbors
-        self.pool_size = pool_size
         self.aggregate = aggregate
         self.top_share = top_share
         self.smoothing = smoothing
         self.fpr = fpr
         self.pixel_fpr = pixel_fpr
-        self.random_state = random_state
 
     @property
     def coreset_(self):
@@ -125,33 +127,38 @@ class PatchNeighborsDetector(SpatialDetector):
 
         features = DeepFeatureTransformer()
         reductions = level_table(features.backbone)["reduction"]
-        return features.set_params(levels=reductions.index[reductions.isin(_REDUCTIONS)].tolist())
+        return features.set_params(levels=[int(reductions.index[reductions == at][-1]) for at in _REDUCTIONS])
 
-    def _begin(self, maps, n_copies):
-        seed = int(check_random_state(self.random_state).randint(2**31))
-        n_channels = sum(level.shape[-1] for level in maps)
-        return PatchSample(self.pool_size, seed, n_channels)
+    def _begin(self, maps, n_images, n_copies):
+        check_room(maps, n_images)  # merged memories share their patches
+        return PatchMemory()
 
     def _keep(self, memory):
         super()._keep(memory)
-        self._measure = self._make_measure(memory)  # the sample, ten times as large, is not kept
+        self._measure = self._make_measure(memory)  # all patches, a hundred times as large, are not kept
         self.offset_ = self._guess_offset()
 
     def _make_measure(self, memory):
-        return PatchNeighbors(memory.choose(self.coreset_size), self.n_neighbors)
+        parameters = self._fitted_params
+        return PatchNeighbors(memory.choose(parameters["coreset"]), parameters["n_neighbors"])
 
     def _find_measure(self):
         check_is_fitted(self)
         return self._measure
 
+    def _score(self, distances):
+        return super()._score(distances.maps) * distances.weights
+
+    def _draw(self, distances):
+        return super()._draw(distances.maps)
+
     def _guess_offset(self):
-        coreset, n_neighbors = self.coreset_, min(self.n_neighbors, len(self.coreset_) - 1)
-        if n_neighbors == 0:
+        if len(self.coreset_) == 1:
             return 0.0
-        found, _ = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(coreset).kneighbors()
-        return -float(np.quantile(found.mean(axis=1), 1.0 - float(read_fpr(self.fpr))))
+        found, _ = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(self.coreset_).kneighbors()
+        return -float(np.quantile(found, 1.0 - float(read_fpr(self.fpr))))
 
     def _check_parameters(self):
         super()._check_parameters()
-        for name in ("coreset_size", "n_neighbors", "pool_size"):
-            check_int(name, getattr(self, name))
+        check_share("coreset", self.coreset, closed=True)
+        check_int("n_neighbors", self.n_neighbors)

@@ -34,8 +34,8 @@ def learn(batches, begin, n_images, memory_of=None, n_memories=1):
     ----------
     batches : iterable of (rows, maps)
     begin : callable
-        From the maps of the first images, and the number of memories, to an empty memory, about their mean; or to None,
-        if there is no room for so many.
+        From the maps of the first images, the number of images, and that of memories, to an empty memory, about the
+        first ones' mean; or to None, if there is no room for so many memories.
     n_images : int
         How many will come.
     memory_of : ndarray of int, default=None
@@ -49,7 +49,7 @@ def learn(batches, begin, n_images, memory_of=None, n_memories=1):
         if not memories:
             if sum(len(rows) for rows, _ in waiting) < min(PIVOT_IMAGES, n_images):
                 continue
-            memories = _begin_memories([maps for _, maps in waiting], begin, n_memories)
+            memories = _begin_memories([maps for _, maps in waiting], begin, n_images, n_memories)
         for rows, maps in waiting:
             _share_out(memories, rows, maps, memory_of)
         waiting = []
@@ -63,11 +63,11 @@ def add_all(memory, batches):
     return memory
 
 
-def _begin_memories(maps, begin, n_memories):
+def _begin_memories(maps, begin, n_images, n_memories):
     first = [np.concatenate(level)[:PIVOT_IMAGES] for level in zip(*maps, strict=True)]
-    empty = begin(first, n_memories)
+    empty = begin(first, n_images, n_memories)
     if empty is None:
-        return [begin(first, 1)]
+        return [begin(first, n_images, 1)]
     return [empty, *(empty.empty() for _ in range(n_memories - 1))]
 
 

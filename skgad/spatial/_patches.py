@@ -1,74 +1,63 @@
-"""Patches of feature maps: an even sample of them that images join and leave, a coreset of it, nearest neighbours."""
+"""Patches of feature maps, a memory of them that images join and leave, and distances to the nearest ones in it."""
+
+from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
-from sklearn.neighbors import NearestNeighbors
-from sklearn.random_projection import GaussianRandomProjection
+import psutil
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
 
-from ._maps import upsample
+from ._coreset import choose_coreset
+from ._maps import average_around, upsample
 
-_NEIGHBOURHOOD = 3  # locations that a patch is averaged over, along a side, as in PatchCore
-_PROJECTED = 128  # dimensions in which the coreset is chosen
+_NEIGHBOURHOOD = 3  # locations that a patch is averaged over, along a side
+_BLOCK = 256  # patches whose products with the memory are held at a time
 
 
-class PatchSample:
-    """An even sample of the patches of images: each patch draws a number, and the lowest ones stay.
+class PatchMemory:
+    """All patches of images. What is chosen of them depends on neither batches nor folds."""
 
-    What an image's patches draw depends on the seed and the image's position alone, so that the sample depends on
-    neither batches nor folds.
-    """
+    def __init__(self, patches=None):
+        self._patches = patches or {}  # position of the image -> (n_locations, n_channels)
 
-    def __init__(self, size, seed, n_channels):
-        self.n_images = 0
-        self._size, self._seed = size, seed
-        self._patches = np.empty((0, n_channels), dtype=np.float32)
-        self._drawn = np.empty(0)
+    @property
+    def n_images(self):
+        return len(self._patches)
 
     def add(self, maps, rows):
         """Take the maps of the images at these positions in."""
         patches = make_patches(maps)
-        for row, image in zip(rows, patches.reshape(len(patches), -1, patches.shape[-1]), strict=True):
-            self._take(image, np.random.default_rng([self._seed, row]).random(len(image)))
-        self.n_images += len(rows)
+        bad = np.flatnonzero(~np.isfinite(patches).all(axis=(1, 2, 3)))
+        if len(bad):
+            raise ValueError(f"The maps of image {rows[bad[0]]} contain NaN or infinity; leave it out.")
+        self._patches.update(zip(rows.tolist(), patches.reshape(len(rows), -1, patches.shape[-1]), strict=True))
 
     def empty(self):
-        """Return a sample of no images, to be merged with this one."""
-        return PatchSample(self._size, self._seed, self._patches.shape[1])
+        """Return a memory of no images, to be merged with this one."""
+        return PatchMemory()
 
     def merge(self, other):
-        """Return this sample with the patches of other images."""
-        result = self.empty()
-        result.n_images = self.n_images + other.n_images
-        result._take(self._patches, self._drawn)
-        result._take(other._patches, other._drawn)
-        return result
+        """Return this memory with the patches of other images; none is copied."""
+        return PatchMemory({**self._patches, **other._patches})
 
     def remove(self, other):
-        """Return this sample without the patches of some of its images."""
-        result = self.empty()
-        result.n_images = self.n_images - other.n_images
-        stays = ~np.isin(self._drawn, other._drawn)  # a part has kept all of its patches that the whole has kept
-        result._take(self._patches[stays], self._drawn[stays])
-        return result
+        """Return this memory without some of its images."""
+        return PatchMemory({row: kept for row, kept in self._patches.items() if row not in other._patches})
 
-    def choose(self, coreset_size):
-        """Return a coreset: patches such that none of the sample is far from all of them."""
-        patches = self._patches[np.argsort(self._drawn)]
-        if len(patches) <= coreset_size:
-            return patches
-        if patches.shape[1] <= _PROJECTED:
-            return patches[_choose_farthest(patches, coreset_size)]
-        projection = GaussianRandomProjection(_PROJECTED, random_state=self._seed)
-        return patches[_choose_farthest(projection.fit_transform(patches), coreset_size)]
+    def choose(self, share):
+        """Return a coreset, that share of the patches: none of the others is far from all of them."""
+        if not self._patches:
+            raise ValueError("A memory of patches needs at least one normal image; none is left.")
+        patches = np.concatenate([self._patches[row] for row in sorted(self._patches)])
+        n_chosen = max(1, round(float(share) * len(patches)))
+        return patches if n_chosen == len(patches) else patches[choose_coreset(patches, n_chosen)]
 
-    def _take(self, patches, drawn):
-        if len(self._drawn) == self._size:
-            low = drawn < self._drawn.max()
-            patches, drawn = patches[low], drawn[low]
-        self._patches, self._drawn = np.concatenate([self._patches, patches]), np.concatenate([self._drawn, drawn])
-        if len(self._drawn) > self._size:
-            lowest = np.argpartition(self._drawn, self._size)[: self._size]
-            self._patches, self._drawn = self._patches[lowest], self._drawn[lowest]
+
+class Measured(NamedTuple):
+    """What a memory says of images."""
+
+    maps: list  # one array (n_images, height, width) of distances
+    weights: np.ndarray  # (n_images,), of their scores
 
 
 class PatchNeighbors:
@@ -76,37 +65,79 @@ class PatchNeighbors:
 
     def __init__(self, coreset, n_neighbors):
         self.coreset = coreset
-        self._index = NearestNeighbors(n_neighbors=min(n_neighbors, len(coreset)), algorithm="brute").fit(coreset)
+        self._n_neighbors = n_neighbors
 
     def __call__(self, maps):
         patches = make_patches(maps)
-        distances, _ = self._index.kneighbors(patches.reshape(-1, patches.shape[-1]))
-        return [distances.mean(axis=1).astype(np.float32).reshape(patches.shape[:3])]
+        n_images, height, width, n_channels = patches.shape
+        rows = patches.reshape(-1, n_channels)
+        distances, nearest = find_nearest(rows, self.coreset)
+        largest = distances.reshape(n_images, -1).argmax(axis=1) + np.arange(n_images) * height * width
+        weights = self._weigh(rows[largest], distances[largest], nearest[largest])
+        return Measured([distances.reshape(n_images, height, width)], weights)
+
+    def _weigh(self, patches, distances, nearest):
+        """Return a weight for each patch: eq. 7 of the paper.
+
+        It is one minus the share of the nearest kept patch m* in the softmax of the distances to m* and to the kept
+        patches around m*: the lower, the lonelier m* is.
+        """
+        n_neighbors = min(self._n_neighbors, len(self.coreset))
+        if n_neighbors == 1:
+            return np.ones(len(patches))
+        between = cdist(self.coreset[nearest], self.coreset)
+        around = self.coreset[np.argpartition(between, n_neighbors - 1, axis=1)[:, :n_neighbors]]
+        others = np.linalg.norm(around - patches[:, None], axis=2)
+        return 1.0 - np.exp(distances - logsumexp(others, axis=1))
+
+
+def find_nearest(patches, memory):
+    """Return the Euclidean distance of each patch to the nearest one in a memory, and which that is.
+
+    The nearest one is found from products in float32, the distance from differences: rounding may confuse nearest ones
+    that are almost equally far, and does not make a distance too small.
+    """
+    centre = memory.mean(axis=0)
+    centred = memory - centre
+    halves = np.einsum("ij,ij->i", centred, centred) / 2
+    nearest, distances = np.empty(len(patches), dtype=np.intp), np.empty(len(patches), dtype=np.float32)
+    for start in range(0, len(patches), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        products = (patches[part] - centre) @ centred.T
+        products -= halves
+        nearest[part] = products.argmax(axis=1)
+        distances[part] = np.linalg.norm(patches[part] - memory[nearest[part]], axis=1)
+    return distances, nearest
 
 
 def make_patches(maps):
-    """Return the patches of images from the maps of all levels: (n, height, width, channels) of the finest one."""
-    finest = max((level.shape[1:3] for level in maps), key=np.prod)
-    around = (1, _NEIGHBOURHOOD, _NEIGHBOURHOOD, 1)
-    averaged = [ndimage.uniform_filter(level, around, mode="nearest") for level in maps]
+    """Return the patches of images from the maps of all levels: (n, height, width, channels) of the finest one.
+
+    A location is averaged with those around it, zeros beyond the border; coarser levels are upsampled afterwards.
+    """
+    finest = _find_finest(maps)
+    averaged = [average_around(level, _NEIGHBOURHOOD) for level in maps]
     grown = [level if level.shape[1:3] == finest else _grow(level, *finest) for level in averaged]
     return np.concatenate(grown, axis=-1)
+
+
+def check_room(maps, n_images):
+    """Raise ValueError if there is no memory for the patches of so many images, twice: while a coreset is chosen."""
+    n_locations, n_channels = int(np.prod(_find_finest(maps))), sum(level.shape[-1] for level in maps)
+    needed, free = 2 * n_images * n_locations * n_channels * 4, psutil.virtual_memory().available
+    if needed > free:
+        raise ValueError(
+            f"All patches of {n_images} images, {n_locations} locations of {n_channels} channels each, take "
+            f"{needed / 1e9:.3g} GB of memory while some are chosen, and {free / 1e9:.3g} GB are free. Give fewer "
+            "images, a smaller image_size, or levels that are coarser or have fewer channels."
+        )
+
+
+def _find_finest(maps):
+    return max((level.shape[1:3] for level in maps), key=np.prod)
 
 
 def _grow(maps, height, width):
     n_images, *shape, n_channels = maps.shape
     planes = maps.transpose(0, 3, 1, 2).reshape(-1, *shape)
     return upsample(planes, height, width).reshape(n_images, n_channels, height, width).transpose(0, 2, 3, 1)
-
-
-def _choose_farthest(points, n_chosen):
-    """Return the indices of points, from the first on, each the farthest from those before it."""
-    squares = np.einsum("ij,ij->i", points, points)
-    chosen = [0]
-    nearest = np.full(len(points), np.inf, dtype=points.dtype)
-    while len(chosen) < n_chosen:
-        last = chosen[-1]
-        np.minimum(nearest, squares + squares[last] - 2 * (points @ points[last]), out=nearest)
-        nearest[last] = -np.inf
-        chosen.append(int(nearest.argmax()))
-    return chosen
