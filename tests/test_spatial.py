@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 from sklearn.base import BaseEstimator, clone
 from sklearn.covariance import OAS, LedoitWolf
 from sklearn.exceptions import NotFittedError
@@ -21,7 +22,7 @@ from skgad._gaussian._place_gaussians import estimate_places
 from skgad._gaussian._places import PlaceSums, count_bytes
 from skgad.deep import Backbone, _network
 from skgad.deep._sources import find_source
-from skgad.exceptions import BackboneError, ImageError, ImageWarning, WeightsError
+from skgad.exceptions import BackboneError, ImageError, ImageWarning, WeightsError, WorkingPointWarning
 from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector
 from skgad.spatial._maps import LargestPixels, aggregate, upsample
 
@@ -242,7 +243,8 @@ def test_the_largest_pixels_are_those_of_a_sort(share):
     pixels = np.random.default_rng(0).integers(0, 500, size=(10, 30)).astype(np.float32)
     largest = LargestPixels(300, share)
     for part in pixels:
-        largest.add(part.reshape(5, 6))
+        largest.add(part.reshape(2, 3, 5))
+    np.testing.assert_array_equal(largest.peaks(), np.sort(pixels.reshape(20, 15).max(axis=1)))
     threshold = largest.threshold()
     assert threshold == np.sort(pixels.ravel())[::-1][int(300 * share) - 1]
     assert (pixels > threshold).mean() <= share
@@ -324,6 +326,7 @@ def test_scores_out_of_fold_are_those_of_refits(kind, n_folds):
     both = clone(detector)
     both.fit_score_out_of_fold(X, fold)
     assert both.pixel_threshold_ == pytest.approx(np.sort(pixels.ravel())[::-1][int(0.01 * pixels.size) - 1], rel=3e-3)
+    np.testing.assert_allclose(both.map_peaks_, np.sort(pixels.max(axis=(1, 2))), rtol=3e-3)
 
 
 @pytest.mark.parametrize("cv", [3, "loo", KFold(4, shuffle=True, random_state=0)], ids=["3", "loo", "shuffled"])
@@ -352,6 +355,32 @@ def test_pixels_are_calibrated_on_images_that_were_not_learnt():
     assert detector.calibrate_pixels(new) is detector
     assert 0.045 < detector.predict_masks(new).mean() <= 0.05
     assert not hasattr(detector.partial_fit(new), "pixel_threshold_")  # it was another detector's
+    assert not hasattr(detector, "map_peaks_")
+
+
+def test_a_map_holds_its_pixels_against_the_largest_of_each_normal_map():
+    detector = SpatialMahalanobisDetector(ArrayMaps()).fit(square_maps()).calibrate_pixels(square_maps(120, seed=3))
+    new = square_maps(4, seed=4)
+    maps, p = detector.score_maps(new), detector.p_value_maps(new)
+    peaks = detector.score_maps(square_maps(120, seed=3)).max(axis=(1, 2))
+    expected = (1 + (peaks >= maps[..., np.newaxis]).sum(axis=-1)) / 121
+    np.testing.assert_allclose(p, expected, rtol=1e-6)
+
+
+def test_a_normal_map_is_called_anywhere_as_rarely_as_the_theorem_says():
+    X = square_maps(1129, seed=3)
+    detector = SpatialMahalanobisDetector(ArrayMaps()).fit(X[:30]).calibrate_pixels(X[30:129])
+    called = (detector.p_value_maps(X[129:]) <= 0.1 + 1e-6).any(axis=(1, 2)).mean()
+    low, high = stats.beta.ppf([0.001, 0.999], 10, 90)
+    assert low < called < high
+
+
+def test_few_images_tell_no_small_p_values_and_none_none():
+    detector = SpatialMahalanobisDetector(ArrayMaps()).fit(square_maps())
+    with pytest.raises(NotFittedError, match="call p_value_maps of that; or calibrate_pixels"):
+        detector.p_value_maps(square_maps(2))
+    with pytest.warns(WorkingPointWarning, match="20 normal images are known: no p-value is below 1/21"):
+        detector.calibrate_pixels(square_maps(20, seed=3)).p_value_maps(square_maps(2))
 
 
 def test_parameters_of_what_was_learnt_stay_with_it():

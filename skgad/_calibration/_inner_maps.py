@@ -11,7 +11,7 @@ def _has(method):
 
 
 class InnerMapsMixin:
-    """Hand on ``score_maps`` and ``predict_masks`` of ``estimator_``."""
+    """Hand on ``score_maps``, ``p_value_maps`` and ``predict_masks`` of ``estimator_``."""
 
     estimator_: Any
 
@@ -29,6 +29,21 @@ class InnerMapsMixin:
         """
         check_is_fitted(self)
         return self.estimator_.score_maps(X)
+
+    @available_if(_has("p_value_maps"))
+    def p_value_maps(self, X):
+        """Return for each pixel how probable so large a distance is anywhere in the map of a normal image.
+
+        Parameters
+        ----------
+        X : sequence of images
+
+        Returns
+        -------
+        ndarray of float32 of shape (n_samples, image_size, image_size)
+        """
+        check_is_fitted(self)
+        return self.estimator_.p_value_maps(X)
 
     @available_if(_has("predict_masks"))
     def predict_masks(self, X):

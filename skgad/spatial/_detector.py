@@ -17,10 +17,18 @@ from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
 from .._conventions._parameters import check_share, read_fpr
 from .._conventions._transaction import all_or_nothing
+from .._conventions._warnings import warn
 from ..deep import DeepFeatureTransformer
+from ..exceptions import WorkingPointWarning
 from ._maps import AGGREGATES, LargestPixels, aggregate, upsample
 from ._passes import add_all, count_images, iter_maps, learn
 
+_FEW = 99  # images, below which no p-value can be 1 %
+_NOT_CALIBRATED = (
+    "This {} has no pixel threshold: its training images tell too little of new ones. Fit FPRThresholdCV(detector), "
+    "with folds that leave out each image once, and call {} of that; or calibrate_pixels(images) on normal images that "
+    "it has not learnt."
+)
 _MANY_FOLDS = 32  # of so many, what each has learnt is not kept from the first pass but worked out in the second
 
 
@@ -157,11 +165,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         """
         check_is_fitted(self)
         if not hasattr(self, "pixel_threshold_"):
-            raise NotFittedError(
-                f"This {type(self).__name__} has no pixel threshold: its training images tell too little of new ones. "
-                "Fit FPRThresholdCV(detector), with folds that leave out each image once, and call predict_masks of "
-                "that; or calibrate_pixels(images) on normal images that it has not learnt."
-            )
+            raise NotFittedError(_NOT_CALIBRATED.format(type(self).__name__, "predict_masks"))
         maps = self.score_maps(X)
         unusable = np.flatnonzero(np.isnan(maps[:, 0, 0]))
         if len(unusable):
@@ -169,6 +173,46 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
                 f"Images {', '.join(map(str, unusable[:10]))} cannot be used and have no map; leave them out."
             )
         return maps > self.pixel_threshold_
+
+    def p_value_maps(self, X):
+        """Return for each pixel how probable so large a distance is anywhere in the map of a normal image.
+
+        A pixel's distance is held against the largest one of each normal image's map, by a detector that has not seen
+        it: so the whole map of a normal image has a p-value at or below 1 % in one case of a hundred at most, however
+        many pixels it has. That is a theorem after `calibrate_pixels`; from folds it is nominal.
+
+        Parameters
+        ----------
+        X : sequence of images
+
+        Returns
+        -------
+        ndarray of float32 of shape (n_samples, image_size, image_size)
+            In (0, 1], multiples of 1/(n+1) for n normal images. ``(p <= 0.01)`` are the regions that are anomalous at
+            1 %; where there are none, the map says that there is nothing. NaN for an image that cannot be used.
+
+        Raises
+        ------
+        NotFittedError
+            As in `predict_masks`.
+
+        Warns
+        -----
+        WorkingPointWarning
+            If fewer than 99 normal images are known, so that no p-value can be 1 %.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "map_peaks_"):
+            raise NotFittedError(_NOT_CALIBRATED.format(type(self).__name__, "p_value_maps"))
+        n_images = len(self.map_peaks_)
+        if n_images < _FEW:
+            warn(
+                f"{n_images} normal images are known: no p-value is below 1/{n_images + 1} = {1 / (n_images + 1):.2g}.",
+                WorkingPointWarning,
+            )
+        maps = self.score_maps(X)
+        beyond = n_images - np.searchsorted(self.map_peaks_, maps, side="left")
+        return np.where(np.isnan(maps), np.nan, (1 + beyond) / (n_images + 1)).astype(np.float32)
 
     @all_or_nothing
     def fit_score_out_of_fold(self, X, fold):
@@ -204,7 +248,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         for number in range(len(numbers)):
             left_out = memories[number] if len(memories) > 1 else None
             self._score_fold(X, np.flatnonzero(fold == number), whole, left_out, scores, largest)
-        self.pixel_threshold_ = largest.threshold()
+        self._keep_pixels(largest)
         return scores[0], scores[1]
 
     @all_or_nothing
@@ -234,7 +278,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         with closing(self._read(X, rows)) as batches:
             for _, maps in batches:
                 largest.add(self._draw(measure(maps)))
-        self.pixel_threshold_ = largest.threshold()
+        self._keep_pixels(largest)
         return self
 
     def _start_fit(self, X):
@@ -271,8 +315,13 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
 
     def _keep(self, memory):
         self.n_samples_seen_ = memory.n_images
-        if hasattr(self, "pixel_threshold_"):
-            del self.pixel_threshold_  # it was another detector's
+        for name in ("pixel_threshold_", "map_peaks_"):
+            if hasattr(self, name):
+                delattr(self, name)  # it was another detector's
+
+    def _keep_pixels(self, largest):
+        self.pixel_threshold_ = largest.threshold()
+        self.map_peaks_ = largest.peaks()
 
     def _expect_pixels(self, n_images):
         return LargestPixels(n_images * self.features_.image_size_**2, read_fpr(self.pixel_fpr))

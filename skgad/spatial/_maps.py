@@ -78,9 +78,11 @@ class LargestPixels:
     def __init__(self, n_pixels, share):
         self._count = max(1, int(n_pixels * share))
         self._largest = np.empty(0, dtype=np.float32)
+        self._peaks = []
 
     def add(self, maps):
-        """Take maps in, of any shape."""
+        """Take maps in, (n_images, height, width)."""
+        self._peaks.append(maps.reshape(len(maps), -1).max(axis=1))
         pixels = maps.ravel()
         if len(self._largest) == self._count:
             pixels = pixels[pixels > self._largest[0]]
@@ -89,6 +91,10 @@ class LargestPixels:
             first = len(largest) - self._count
             largest = np.partition(largest, first)[first:]  # the smallest of them comes first
         self._largest = largest
+
+    def peaks(self):
+        """Return the largest pixel of each map, ascending."""
+        return np.sort(np.concatenate(self._peaks))
 
     def threshold(self):
         """Return the smallest number that at most that share of the pixels is beyond."""

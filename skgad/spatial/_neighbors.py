@@ -58,6 +58,9 @@ class PatchNeighborsDetector(SpatialDetector):
         `FPRThresholdCV` sets a threshold that holds.
     pixel_threshold_ : float
         As of `SpatialMahalanobisDetector`.
+    map_peaks_ : ndarray of shape (n_images,)
+        The largest pixel of each normal image's map, by a detector that has not seen it, ascending; set with
+        ``pixel_threshold_``. What `p_value_maps` holds pixels against.
 
     See Also
     --------

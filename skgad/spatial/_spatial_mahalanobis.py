@@ -75,6 +75,9 @@ class SpatialMahalanobisDetector(SpatialDetector):
         After `FPRThresholdCV`, of its ``estimator_`` (or after `calibrate_pixels`): the distance that at most
         `pixel_fpr` of the pixels of all normal images exceed, each scored by a detector that has not seen it. Its
         rate is a mean over images, without a finite-sample guarantee: the pixels of an image go together.
+    map_peaks_ : ndarray of shape (n_images,)
+        The largest pixel of each normal image's map, by a detector that has not seen it, ascending; set with
+        ``pixel_threshold_``. What `p_value_maps` holds pixels against.
 
     See Also
     --------
