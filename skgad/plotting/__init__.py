@@ -1,6 +1,7 @@
-"""Pictures in scikit-learn's Display manner: anomaly maps, histograms, levels, rates. Loads matplotlib late."""
+"""Pictures in scikit-learn's Display manner: maps, explanations, histograms, levels, rates. Loads matplotlib late."""
 
 from ._anomaly_map import AnomalyMapDisplay
+from ._explanation import ExplanationDisplay
 from ._fpr_calibration import FPRCalibrationDisplay
 from ._fpr_curve import FPRCurveDisplay
 from ._level_auroc import LevelAUROCDisplay
@@ -8,6 +9,7 @@ from ._score_histogram import ScoreHistogramDisplay
 
 __all__ = [
     "AnomalyMapDisplay",
+    "ExplanationDisplay",
     "FPRCalibrationDisplay",
     "FPRCurveDisplay",
     "LevelAUROCDisplay",
