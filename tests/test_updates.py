@@ -98,6 +98,8 @@ def test_what_was_calibrated_by_refits_takes_no_update_and_is_unchanged():
     scores = updated.score_samples(X)
     with pytest.raises(ValueError, match="NaN"):
         updated.update(X * np.nan)
+    with pytest.raises(ValueError, match=r"X has other columns than those that were learnt: \(9,\) of them"):
+        updated.update(X[:, :9])
     np.testing.assert_array_equal(updated.score_samples(X), scores)
     assert updated.n_groups_ == 60
 

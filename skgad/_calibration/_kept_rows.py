@@ -32,6 +32,13 @@ def keep_rows(estimator, rows):
 
 
 def join_rows(rows, more):
-    """Return rows and more of them, in a frame where the first are."""
+    """Return rows and more of them, in a frame where the first are; raise ValueError if the columns are others."""
+    names, others = (getattr(each, "columns", None) for each in (rows, more))
+    same = names is None or others is None or list(map(str, names)) == list(map(str, others))
+    if np.shape(rows)[1:] != np.shape(more)[1:] or not same:
+        raise ValueError(
+            f"X has other columns than those that were learnt: {np.shape(more)[1:]} of them, and {np.shape(rows)[1:]} "
+            "were, or of other names."
+        )
     values = np.concatenate([np.asarray(rows), np.asarray(more)])
     return frame(values, list(rows.columns)) if hasattr(rows, "columns") else values

@@ -87,12 +87,9 @@ class _OneScale:
         with np.errstate(divide="ignore", invalid="ignore"):
             beyond = np.where(rest > 0, rest / beta, 0.0)
         c = np.einsum("ij,ij,ij->i", z, z, ridged) + beyond
-        along = (z * ridged) @ sample.rows.T - (c / m)[:, np.newaxis]
-        inside = ridged @ self._squares.T - 2 / m * (along + (c / m)[:, np.newaxis]) + (c / m**2)[:, np.newaxis]
-        with np.errstate(invalid="ignore"):
-            inside -= (alpha * s / (1 + alpha * s * c))[:, np.newaxis] * along**2
+        rows, own = _leave_out(ridged @ self._squares.T, (z * ridged) @ sample.rows.T, c, alpha)
         unit = sample.unit if self._kind == "identity" else 1.0
-        return unit * np.sqrt(_leave_out(np.maximum(inside, 0.0), alpha, n)), unit * s * np.sqrt(c)
+        return unit * rows, unit * own
 
     def _weigh(self, z, rest, m, s):
         """Return alpha and beta of the n + 1 rows, for each new one."""
@@ -109,12 +106,12 @@ class _OneScale:
 class _Blocks:
     r"""Blocks, each over the root of its variance in the n + 1 rows, which no basis makes diagonal for all new rows.
 
-    With :math:`w_b` those variances, and :math:`K = \sum_b U_b U_b^\top / (\beta w_b)` of the n + 1 centred rows,
+    With :math:`w_b` those variances, and :math:`K = \sum_b Y_b Y_b^\top / (\beta w_b)` of the n rows,
 
-    .. math:: q_i = [K R]_{ii}, \quad 1 - \alpha \tfrac{m}{n} q_i = \tfrac{m}{n} (R_{ii} - \tfrac1m), \quad
-        R = (I + \alpha K)^{-1}
+    .. math:: G = (\alpha T + \beta W)^{-1}, \quad Y G Y^\top = K R, \quad Y G z = R k, \quad
+        R = (I + \alpha K)^{-1}, \quad k = \sum_b Y_b z_b / (\beta w_b)
 
-    an inverse for each new row; with more rows than features, a factor of the covariance.
+    a factor of n × n for each new row; with more rows than features, one of the covariance.
     """
 
     def __init__(self, X, kind, sizes):
@@ -138,11 +135,11 @@ class _Blocks:
 
     def distances(self, new):
         """Return the left-out distances of the rows that were learnt, and of the new ones."""
-        measured = [pair for at in range(0, len(new), _BATCH) for pair in self._measure(new[at : at + _BATCH])]
-        return np.stack([rows for rows, _ in measured]), np.array([own for _, own in measured])
+        parts = [self._measure(new[at : at + _BATCH]) for at in range(0, len(new), _BATCH)]
+        return np.concatenate([rows for rows, _ in parts]), np.concatenate([own for _, own in parts])
 
     def _measure(self, new):
-        """Yield the distances of a few new rows, whose products with those that were learnt are taken together."""
+        """Return the same for a few new rows, whose products with those that were learnt are taken together."""
         n = len(self._rows)
         new = (new / self._unit - self._mean) / self._scales
         parts = np.split(new, block_starts(self._sizes)[1:], axis=1)
@@ -152,22 +149,37 @@ class _Blocks:
         alphas, betas = np.transpose([self._weigh(*one) for one in zip(new, sizes, along, variances, strict=True)])
         ridges = betas[:, np.newaxis] * variances
         if self._is_wide:
-            inner = np.tensordot(1 / ridges, self._products, axes=1)
-            pairs = zip(inner, sizes, along, alphas, ridges, strict=True)
-            found = [self._measure_among_rows(*one) for one in pairs]
+            kernels = np.tensordot(1 / ridges, self._products, axes=1)
+            pairs = zip(kernels, sizes, along, alphas, ridges, strict=True)
+            found = [self._solve_among_rows(*one) for one in pairs]
         else:
-            found = [self._measure_among_features(*one) for one in zip(new, alphas, ridges, strict=True)]
-        for inside, rest in found:
-            with np.errstate(divide="ignore"):
-                distances = np.sqrt(inside / np.maximum(rest, 0.0))
-            yield distances[:-1], distances[-1]
+            found = [self._solve_among_features(*one) for one in zip(new, alphas, ridges, strict=True)]
+        within, across, c = (np.stack(one) for one in zip(*found, strict=True))
+        return _leave_out(within, across, c, alphas)
 
-    def _measure_among_rows(self, kernel, sizes, along, alpha, ridges):
-        """Return the squared distances within the n + 1 rows, and what is left of 1 when a row is left out."""
-        m = len(self._rows) + 1
-        kernel = self._complete(kernel, sizes, along, ridges)
-        inverse = _diagonal_of_inverse(alpha * kernel)
-        return _find_inside(kernel, alpha, inverse), m / (m - 1) * (inverse - 1 / m)
+    def _solve_among_rows(self, kernel, sizes, along, alpha, ridges):
+        r"""Return :math:`y_i^\top G y_i`, :math:`y_i^\top G z` and :math:`z^\top G z`, from K, the kernel."""
+        products = (1 / ridges) @ along
+        system = alpha * kernel
+        system.flat[:: len(system) + 1] += 1.0
+        factor, _ = linalg.lapack.dpotrf(system.T, lower=1, clean=1, overwrite_a=1)  # .T: in LAPACK's order, no copy
+        inverse, _ = linalg.lapack.dtrtri(factor, lower=1, overwrite_c=1)
+        half = inverse @ products
+        shares = np.einsum("ij,ij->j", inverse, inverse)  # the diagonal of (I + αK)⁻¹
+        if (1 - shares).min() > 1e-5:
+            within = (1 - shares) / alpha
+        else:
+            within = np.einsum("ij,ji->i", kernel, inverse.T @ inverse)
+        return within, inverse.T @ half, max((sizes / ridges).sum() - alpha * half @ half, 0.0)
+
+    def _solve_among_features(self, z, alpha, ridges):
+        """Return the same by a factor of the n rows' covariance."""
+        covariance = alpha * self._products
+        covariance.flat[:: len(z) + 1] += np.repeat(ridges, self._sizes)
+        factor = linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
+        whitened = linalg.blas.dtrsm(1.0, factor, np.vstack([self._rows, z]), side=1, lower=1, trans_a=1)
+        rows, own = whitened[:-1], whitened[-1]
+        return np.einsum("ij,ij->i", rows, rows), rows @ own, own @ own
 
     def _weigh(self, z, sizes, along, variances):
         """Return alpha and beta of the n + 1 rows."""
@@ -192,47 +204,21 @@ class _Blocks:
         turned = np.add.reduceat(z[:, np.newaxis] * self._products, starts, axis=0)
         return np.add.reduceat(turned * z, starts, axis=1)
 
-    def _complete(self, inner, sizes, along, ridges):
-        """Return K, the new row last, from the sum of the blocks' Gram matrices over their ridges."""
-        n = len(self._rows)
-        m, s = n + 1, n / (n + 1)
-        weighted, size = (1 / ridges) @ along, (sizes / ridges).sum()
-        kernel = np.empty((m, m))
-        np.subtract(inner, (weighted[:, np.newaxis] + weighted) / m - size / m**2, out=kernel[:n, :n])
-        kernel[:n, n] = kernel[n, :n] = s * (weighted - size / m)
-        kernel[n, n] = s**2 * size
-        return kernel
 
-    def _measure_among_features(self, z, alpha, ridges):
-        """Return the same by a factor of the covariance of the n + 1 rows."""
-        n = len(self._rows)
-        m, s = n + 1, n / (n + 1)
-        covariance = alpha * (self._products + s * np.outer(z, z))
-        covariance.flat[:: len(z) + 1] += np.repeat(ridges, self._sizes)
-        factor = linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
-        rows = np.vstack([self._rows - z / m, s * z])
-        whitened = linalg.blas.dtrsm(1.0, factor, rows, side=1, lower=1, trans_a=1)
-        inside = np.einsum("ij,ij->i", whitened, whitened)
-        return inside, 1 - alpha * m / n * inside
+def _leave_out(within, across, c, alpha):
+    r"""Return the left-out distances of the n rows, (n_new, n_samples), and of the new ones, (n_new,).
 
-
-def _diagonal_of_inverse(product):
-    """Return the diagonal of the inverse of the identity plus a positive semidefinite matrix, which is written over."""
-    product.flat[:: len(product) + 1] += 1.0
-    factor, _ = linalg.lapack.dpotrf(product.T, lower=1, clean=1, overwrite_a=1)  # .T: in LAPACK's own order, no copy
-    inverse, _ = linalg.lapack.dtrtri(factor, lower=1, overwrite_c=1)
-    return np.einsum("ij,ij->j", inverse, inverse)
-
-
-def _find_inside(kernel, alpha, inverse):
-    """Return the diagonal of K (I + αK)⁻¹, which is (1 - inverse) / α where that has the digits."""
-    if (1 - inverse).min() > 1e-5:
-        return (1 - inverse) / alpha
-    return np.einsum("ij,ji->i", kernel, np.linalg.inv(np.eye(len(kernel)) + alpha * kernel))
-
-
-def _leave_out(inside, alpha, n_samples):
-    """Return the squared distances of rows left out, from those within."""
-    rest = 1 - (alpha * (n_samples + 1) / n_samples)[:, np.newaxis] * inside
-    with np.errstate(divide="ignore"):
-        return inside / np.maximum(rest, 0.0)
+    Parameters
+    ----------
+    within, across : ndarray of shape (n_new, n_samples)
+        :math:`y_i^\top G y_i` and :math:`y_i^\top G z`.
+    c, alpha : ndarray of shape (n_new,)
+    """
+    n_samples = within.shape[1]
+    m, s = n_samples + 1, n_samples / (n_samples + 1)
+    c, alpha = c[:, np.newaxis], alpha[:, np.newaxis]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inside = within - 2 / m * across + c / m**2 - alpha * s / (1 + alpha * s * c) * (across - c / m) ** 2
+        inside = np.maximum(inside, 0.0)
+        rows = np.sqrt(inside / np.maximum(1 - alpha / s * inside, 0.0))
+    return rows, s * np.sqrt(c[:, 0])
