@@ -155,22 +155,37 @@ def measure_set(extractor, folder):
     pooled = make_pipeline(pooled_from_maps, NPCA(0.01), MahalanobisDetector())
     tied = SpatialMahalanobisDetector(StoredMaps(ALL, size))
     patchcore = PatchNeighborsDetector(StoredMaps(PATCHCORES[PATCHCORE][0], size))
+    line = make_pipeline(PooledMaps(quarters=True), MahalanobisDetector(levels="joint"))
+    combined = CombinedDetector([("pooled", line), ("spatial", clone(patchcore))])
+    score("make_line", clone(line).fit(train), "sum")
+    score("make_line + PatchCore", combined.fit(train), "max")
     for method, other in {"pooled NPCA 1 % + tied": tied, "pooled NPCA 1 % + PatchCore": patchcore}.items():
         score(method, CombinedDetector([("pooled", pooled), ("spatial", clone(other))]).fit(train), "max")
     return rows
 
 
 class PooledMaps(BaseEstimator):
-    """The pooled features of the same maps, as `DeepFeatureTransformer` gives them."""
+    """The pooled features of the same maps, as `DeepFeatureTransformer` gives them; of `make_line` with quarters."""
+
+    def __init__(self, quarters=False):
+        self.quarters = quarters
 
     def fit(self, X, y=None):
         return self
 
     def transform(self, X):
-        pooled = [np.concatenate([level.mean(axis=(0, 1)) for level in StoredMaps.maps[path]]) for path in X]
+        pooled = [np.concatenate([self._pool(level) for level in StoredMaps.maps[path]]) for path in X]
         levels = StoredMaps.maps[X[0]]
-        names = [f"level{n}__{i:04d}" for n, level in enumerate(levels, 1) for i in range(level.shape[-1])]
+        names = [f"level{n}__{i:05d}" for n, level in enumerate(levels, 1) for i in range(len(self._pool(level)))]
         return pd.DataFrame(np.stack(pooled), columns=names)
+
+    def _pool(self, level):
+        """Return the means of a map over the whole and, with quarters, over the locations that each of them touches."""
+        parts = [level]
+        if self.quarters:
+            halves = [[slice(0, -(-side // 2)), slice(side // 2, side)] for side in level.shape[:2]]
+            parts += [level[rows, columns] for rows in halves[0] for columns in halves[1]]
+        return np.concatenate([part.mean(axis=(0, 1)) for part in parts])
 
 
 def auroc(detector, paths, y):
