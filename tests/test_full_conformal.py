@@ -1,6 +1,7 @@
 """The theorem of full conformal prediction, and the arithmetic that makes it cheap."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -86,6 +87,16 @@ def test_all_rows_are_treated_alike(kind, joint, shape):
         np.testing.assert_allclose(distances, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("kind", SHRINKAGES)
+@pytest.mark.parametrize("shape", [(40, 6), (40, 100)])
+def test_distances_keep_their_digits_beside_a_row_far_out(kind, shape):
+    if kind == "empirical" and shape[0] < shape[1]:
+        pytest.skip("singular")
+    X, step = draw(shape), draw((1, shape[1]), seed=1)
+    far, farther = (left_out_together(X, kind).distances(scale * step)[0] for scale in (1e7, 1e10))
+    np.testing.assert_allclose(far, farther, rtol=1e-5)  # in the limit the row takes its direction, and no more
+
+
 def frame(n_samples, sizes=(10, 20), law="t", seed=0):
     rng = np.random.default_rng(seed)
     shape = (n_samples, sum(sizes))
@@ -140,6 +151,36 @@ def test_farther_out_along_a_ray_is_never_more_normal(levels, sizes):
         p = detector.p_values(pd.DataFrame(far, columns=X.columns))
         assert (np.diff(p) <= 0).all()
         assert p[-1] == 1 / 61
+
+
+def test_the_empirical_covariance_knows_no_units():
+    X, new, units = frame(60, (5,)), frame(200, (5,), seed=1), [1.0, 1e-9, 1e9, 1.0, 1e-4]
+    detector = FullConformalThreshold(MahalanobisDetector("empirical"), fpr=0.1)
+    expected = clone(detector).fit(X).p_values(new)
+    np.testing.assert_array_equal(clone(detector).fit(X * units).p_values(new * units), expected)
+
+
+@pytest.mark.parametrize("fpr", [0.02, 0.2])
+def test_where_a_training_row_left_out_is_infinitely_far_decisions_follow_the_p_values(fpr):
+    X, new = frame(60, (5,)), frame(40, (5,), seed=1)
+    X.iloc[:, 4] = 0.0
+    X.iloc[3, 4] = 1.0  # without this row the covariance is singular
+    detector = FullConformalThreshold(MahalanobisDetector("empirical"), fpr=fpr).fit(X)
+    np.testing.assert_array_equal(detector.predict(new) == -1, detector.p_values(new) <= fpr)
+    np.testing.assert_array_equal(detector.decision_function(new) < 0, detector.p_values(new) <= fpr)
+
+
+def test_many_new_images_are_taken_some_at_a_time():
+    X, new = frame(70), frame(200, seed=1)
+    detector = FullConformalThreshold(MahalanobisDetector(), fpr=0.1).fit(X)
+    one_by_one = [detector.score_samples(new[row : row + 1])[0] for row in range(len(new))]
+    np.testing.assert_allclose(detector.score_samples(new), one_by_one, rtol=1e-12)
+    many = frame(4000, seed=1)
+    tracemalloc.start()
+    detector.p_values(many)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4000 * 70 * 8  # bytes: the distances of all training images beside each new one are not kept
 
 
 def test_another_rate_takes_no_refit_and_equals_one():

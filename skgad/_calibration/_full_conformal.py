@@ -51,7 +51,8 @@ class FullConformalThreshold(ScoredOutlierMixin, MetaEstimatorMixin, StampedEsti
     fpr_bound_ : float
         The bound k/(n+1), k = floor(fpr·(n+1)) in exact arithmetic.
     offset_ : float
-        ``decision_function = score_samples - offset_``: minus the k-th largest distance of a training image, left out.
+        ``decision_function = score_samples - offset_``: minus the k-th largest distance of a training image, left out;
+        -1 where that is zero or infinite.
     n_features_in_, feature_names_in_ : int, ndarray of shape (`n_features_in_`,)
         Number and names of the columns seen in ``fit``, where `estimator` keeps them.
 
@@ -172,8 +173,8 @@ class FullConformalThreshold(ScoredOutlierMixin, MetaEstimatorMixin, StampedEsti
         ndarray of shape (n_samples,)
             Multiples of 1/(n+1). ``predict`` is -1 just where it is at most `fpr`.
         """
-        rows, own = self._measure_together(X)
-        return (1 + (rows >= own[:, np.newaxis]).sum(axis=1)) / (self.n_samples_ + 1)
+        counts = [(rows >= own[:, np.newaxis]).sum(axis=1) for rows, own in self._measure_together(X)]
+        return (1 + np.concatenate(counts)) / (self.n_samples_ + 1)
 
     def score_samples(self, X):
         """Return minus the distance of each image, corrected for what the image does to the others': higher is normal.
@@ -188,13 +189,8 @@ class FullConformalThreshold(ScoredOutlierMixin, MetaEstimatorMixin, StampedEsti
             ``-a_x · t / t(x)``, with t and t(x) the k-th largest left-out distance of a training image, among the n and
             among the n + 1.
         """
-        rows, own = self._measure_together(X)
-        thresholds = -np.partition(-rows, self._rank - 1, axis=1)[:, self._rank - 1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(thresholds > 0, own / thresholds, np.where(own > 0, np.inf, 1.0))
-        beyond = own > thresholds
-        edge = np.nextafter(1.0, 2.0)
-        return self.offset_ * np.where(beyond, np.maximum(ratios, edge), np.minimum(ratios, 1.0))
+        ratios = [self._divide_by_threshold(rows, own) for rows, own in self._measure_together(X)]
+        return self.offset_ * np.concatenate(ratios)
 
     def summary(self):
         """Return in plain language what is guaranteed.
@@ -213,12 +209,21 @@ class FullConformalThreshold(ScoredOutlierMixin, MetaEstimatorMixin, StampedEsti
         )
 
     def _measure_together(self, X):
-        """Return the left-out distances of all training images for each new one, and its own, less what is a tie."""
+        """Yield, for some images at a time, the left-out distances of all training images and their own, less a tie."""
         check_is_fitted(self)
-        rows, own = self._measure(self._transform(X))
-        if np.isnan(own).any():
-            raise ValueError(f"The distance of image {np.argmax(np.isnan(own))} is NaN: leave this image out.")
-        return rows, own * (1 - _TIE)
+        seen = 0
+        for rows, own in self._measure(self._transform(X)):
+            if np.isnan(own).any():
+                raise ValueError(f"The distance of image {seen + np.argmax(np.isnan(own))} is NaN: leave it out.")
+            yield rows, own * (1 - _TIE)
+            seen += len(own)
+
+    def _divide_by_threshold(self, rows, own):
+        """Return each image's own distance over the k-th largest of the others': above 1 just where it is larger."""
+        thresholds = -np.partition(-rows, self._rank - 1, axis=1)[:, self._rank - 1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.where(own == thresholds, 1.0, own / thresholds)  # also where both are zero, or infinite
+        return np.where(own > thresholds, np.maximum(ratios, np.nextafter(1.0, 2.0)), np.minimum(ratios, 1.0))
 
     def _transform(self, X):
         has_front = isinstance(self.estimator_, Pipeline) and len(self.estimator_) > 1
@@ -227,7 +232,8 @@ class FullConformalThreshold(ScoredOutlierMixin, MetaEstimatorMixin, StampedEsti
     def _set_rank(self, rank):
         self._rank = rank
         self.fpr_bound_ = rank / (self.n_samples_ + 1)
-        self.offset_ = -float(self._left_out[rank - 1])
+        threshold = float(self._left_out[rank - 1])
+        self.offset_ = -threshold if 0 < threshold < np.inf else -1.0
 
     def _find_rank(self, share, n_samples, fpr=None):
         rank = conformal_rank(share, n_samples)

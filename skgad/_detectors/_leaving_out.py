@@ -142,8 +142,8 @@ class LeavingOutMixin:
         Returns
         -------
         callable
-            Of new rows: returns the distances, summed over the levels, of the rows of `X`, (n_new, n_samples), and of
-            the new ones, (n_new,). Each new row is taken with those of `X` alone.
+            Of new rows: yields, for some of them at a time, the distances, summed over the levels, of the rows of `X`,
+            (n_some, n_samples), and of the new ones, (n_some,). Each new row is taken with those of `X` alone.
 
         Raises
         ------

@@ -17,7 +17,13 @@ are the squared distances within the n + 1, and, with the shrinkage held,
 
 .. math:: a_i^2 = \frac{q_i}{1 - \alpha \tfrac{m}{n} q_i}, \qquad a_x^2 = s^2 c
 
-those of each row left out of the n + 1. A row that leaves the span of the n by r adds r² to ‖z‖², and r²/β to c.
+those of each row left out of the n + 1. For a new row far out the terms of :math:`q_i` are large and cancel, and its
+denominator, the share of row i that the others do not explain, drowns. With :math:`w = 1 / (1 + \alpha s c)` they are
+
+.. math:: q_i = y_i^\top G y_i - w b_i \left(\tfrac{2}{m} + \alpha s b_i\right) + \tfrac{w c}{m^2}, \quad
+    s - \alpha q_i = 1 - \tfrac{1}{n} - \alpha y_i^\top G y_i + \tfrac{w}{s} \left(\alpha s b_i + \tfrac{1}{m}\right)^2
+
+where nothing does. A row that leaves the span of the n by r adds r² to ‖z‖², and r²/β to c.
 """
 
 import numpy as np
@@ -25,10 +31,10 @@ from scipy import linalg
 
 from ._blocks import block_squares, block_starts
 from ._leave_one_out import weights
-from ._principal import centre, principal_rows, unit_of
+from ._principal import PrincipalRows, centre, principal_rows, unit_of
 
 KINDS = ("ledoit_wolf", "oas", "empirical", "identity")
-_BLOCK = 64  # new rows at a time
+TOGETHER = 64  # new rows at a time: for each of them there is a distance of each learnt row
 _BATCH = 8  # of them, where each has a matrix of its own
 
 
@@ -67,7 +73,8 @@ class _OneScale:
     """All features on one scale: the ridge is a multiple of the identity, and the formulas are those above."""
 
     def __init__(self, X, kind):
-        sample = principal_rows(X)
+        # Without a ridge a direction of hardly any variance counts as any other, and units make no difference.
+        sample = _whitened_rows(X) if kind == "empirical" else principal_rows(X)
         squares = np.square(sample.rows)
         sizes = squares.sum(axis=1)
         self._kind, self._sample, self._squares = kind, sample, squares
@@ -75,7 +82,7 @@ class _OneScale:
 
     def distances(self, new):
         """Return the left-out distances of the rows that were learnt, and of the new ones."""
-        parts = [self._measure(new[at : at + _BLOCK]) for at in range(0, len(new), _BLOCK)]
+        parts = [self._measure(new[at : at + TOGETHER]) for at in range(0, len(new), TOGETHER)]
         return np.concatenate([rows for rows, _ in parts]), np.concatenate([own for _, own in parts])
 
     def _measure(self, new):
@@ -217,8 +224,29 @@ def _leave_out(within, across, c, alpha):
     n_samples = within.shape[1]
     m, s = n_samples + 1, n_samples / (n_samples + 1)
     c, alpha = c[:, np.newaxis], alpha[:, np.newaxis]
+    weight = 1 / (1 + alpha * s * c)
     with np.errstate(divide="ignore", invalid="ignore"):
-        inside = within - 2 / m * across + c / m**2 - alpha * s / (1 + alpha * s * c) * (across - c / m) ** 2
-        inside = np.maximum(inside, 0.0)
-        rows = np.sqrt(inside / np.maximum(1 - alpha / s * inside, 0.0))
+        weighted = 1 / (1 / c + alpha * s)  # w c, for c = 0 and c = ∞ too
+        inside = within - weight * across * (2 / m + alpha * s * across) + weighted / m**2
+        rest = np.maximum(1 - 1 / n_samples - alpha * within, 0.0) + weight / s * (alpha * s * across + 1 / m) ** 2
+        rows = np.sqrt(s * np.maximum(inside, 0.0) / rest)
     return rows, s * np.sqrt(c[:, 0])
+
+
+def _whitened_rows(X):
+    """Return the rows along axes in which their covariance is a multiple of the identity.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If there are none.
+    """
+    unit = unit_of(X)
+    rows, mean = centre(X / unit)
+    scale = np.sqrt(np.square(rows).sum(axis=0))
+    scale = np.where(scale > 0, scale, 1.0)
+    turned, factor = linalg.qr(rows / scale, mode="economic", check_finite=False)
+    if np.square(np.diagonal(factor)).min() <= 10 * len(factor) * np.finfo(np.float64).eps:
+        raise np.linalg.LinAlgError("A feature is constant, or a combination of the others.")
+    axes = linalg.solve_triangular(factor, np.eye(len(factor)), check_finite=False) / scale[:, np.newaxis]
+    return PrincipalRows(mean, axes, turned, np.ones(len(factor)), unit)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._augmented import left_out_together
+from ._augmented import TOGETHER, left_out_together
 from ._by_level import by_level
 from ._estimate import DIAGONAL_KINDS, estimate
 from ._laws import chi_quantile
@@ -155,6 +155,8 @@ class LevelGaussians:
     def together(self, X):
         """Return a function from new rows to the distances of the rows of `X` and of the new ones, summed over levels.
 
+        It is a generator of both for some new rows at a time, since each of them has a distance for each row of `X`.
+
         Raises
         ------
         ValueError
@@ -164,8 +166,10 @@ class LevelGaussians:
         measures = by_level(self.columns, lambda level: left_out_together(X[:, self.columns[level]], self.kind, sizes))
 
         def measure(new):
-            pairs = [measures[level].distances(new[:, columns]) for level, columns in self.columns.items()]
-            return sum(rows for rows, _ in pairs), sum(own for _, own in pairs)
+            for at in range(0, len(new), TOGETHER):
+                some = new[at : at + TOGETHER]
+                pairs = [measures[level].distances(some[:, columns]) for level, columns in self.columns.items()]
+                yield sum(rows for rows, _ in pairs), sum(own for _, own in pairs)
 
         return measure
 
