@@ -30,13 +30,16 @@ def test_bars_and_cells_are_the_contributions():
     by_cell = parts.groupby("cell")["contribution"].sum()
     expected = [[by_cell[f"g2r{row}c{column}"] for column in (0, 1)] for row in (0, 1)]
     np.testing.assert_allclose(display.cells_.get_array(), expected)
-    assert display.axes_[0].get_title() == f"distance {-detector.score_samples(odd)[0]:.3g}"
+    assert display.legend_.get_texts()[0].get_text() == f"distance {-detector.score_samples(odd)[0]:.3g}"
+    again = ExplanationDisplay.from_parts(parts)
+    np.testing.assert_array_equal(again.cells_.get_array(), display.cells_.get_array())
 
 
 def test_without_a_grid_there_are_bars_alone():
     X = draw().filter(like="g1r0c0").rename(columns=lambda name: name.replace("__g1r0c0", ""))
     display = ExplanationDisplay.from_estimator(MahalanobisDetector().fit(X), X[:1])
-    assert (display.cells_, len(display.axes_)) == (None, 1)
+    assert display.cells_ is None
+    assert display.ax_.figure is display.figure_
     with pytest.raises(ValueError, match="1 axes are drawn, but ax holds 2"):
         display.plot(plt.subplots(1, 2)[1])
 

@@ -587,7 +587,8 @@ def test_detector_without_p_values_is_refused(judged):
 
 
 def find_constructor(cls):
-    return cls.from_curve if cls is FPRCurveDisplay else cls.from_predictions
+    names = {FPRCurveDisplay: "from_curve", plotting.ExplanationDisplay: "from_parts"}
+    return getattr(cls, names.get(cls, "from_predictions"))
 
 
 def draw(name, **options):
@@ -595,6 +596,7 @@ def draw(name, **options):
     y, distances = np.repeat([1, -1], 5), np.arange(1.0, 21).reshape(10, 2)
     inputs = {
         "AnomalyMapDisplay": (grey(), spot()),
+        "ExplanationDisplay": (pd.DataFrame({"image": 0, "level": ["level1", "level2"], "contribution": [3.0, -1.0]}),),
         "ScoreHistogramDisplay": (y, -distances[:, 0]),
         "LevelAUROCDisplay": (y, distances),
         "FPRCalibrationDisplay": (np.linspace(0.1, 1, 10), 9),

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from ..inspection import explain
-from ._axes import ANOMALOUS, NORMAL, REFERENCE, check_axes, load_pyplot
+from ._axes import ANOMALOUS, NORMAL, REFERENCE, check_axes, load_pyplot, place_legend
 from ._pictures import read_image
 
 _CELL = re.compile(r"g(\d+)r(\d+)c(\d+)")
@@ -14,7 +14,7 @@ _CELL = re.compile(r"g(\d+)r(\d+)c(\d+)")
 class ExplanationDisplay:
     """The contributions of levels and places to the distance of one image.
 
-    `from_estimator` makes one and draws it. The parameters are kept as attributes.
+    `from_estimator` and `from_parts` make one and draw it. The parameters are kept as attributes.
 
     Parameters
     ----------
@@ -29,7 +29,8 @@ class ExplanationDisplay:
         A bar for each level; those of negative contributions point the other way.
     cells_ : AxesImage or None
         The contributions of the cells of the finest grid; None without a grid.
-    axes_ : ndarray of Axes
+    legend_ : Legend
+    ax_ : Axes, or ndarray of two Axes with a grid
     figure_ : Figure
 
     Raises
@@ -92,6 +93,33 @@ class ExplanationDisplay:
         takes_images = hasattr(detector, "steps") and getattr(detector[0], "learns_nothing", False)
         return cls(explain(detector, X), image=X[0] if takes_images else None).plot(ax)
 
+    @classmethod
+    def from_parts(cls, parts, image=None, *, ax=None):
+        """Draw what `skgad.inspection.explain` has found of one image.
+
+        Parameters
+        ----------
+        parts : DataFrame
+            As of the class: ``parts[parts["image"] == 3]`` of several images.
+        image : image, default=None
+            What the cells are drawn over.
+        ax
+            As of `from_estimator`.
+
+        Returns
+        -------
+        ExplanationDisplay
+
+        Raises
+        ------
+        ValueError
+            If `parts` is not of one image.
+        DependencyError
+            If matplotlib is not installed.
+        """
+        load_pyplot(f"{cls.__name__}.from_parts")
+        return cls(parts, image).plot(ax)
+
     def plot(self, ax=None):
         """Draw the bars and the cells.
 
@@ -112,16 +140,18 @@ class ExplanationDisplay:
         axes = check_axes(ax, n_axes, "an axes for the levels, and one for the cells of a grid")
         self._draw_levels(axes[0])
         self.cells_ = None if grid is None else self._draw_cells(axes[1], grid)
-        self.axes_, self.figure_ = axes, axes[0].figure
+        self.ax_, self.figure_ = axes[0] if n_axes == 1 else axes, axes[0].figure
         return self
 
     def _draw_levels(self, ax):
         levels = self.parts.groupby("level", sort=False)["contribution"].sum()
         colours = [ANOMALOUS if value > 0 else NORMAL for value in levels]
-        self.bars_ = ax.barh([name or "all columns" for name in levels.index], levels, color=colours)
+        names = [name or "all columns" for name in levels.index]
+        self.bars_ = ax.barh(names, levels, color=colours, label=f"distance {levels.sum():.3g}")
         ax.invert_yaxis()
         ax.axvline(0, color=REFERENCE, linewidth=0.8)
-        ax.set(xlabel="contribution to the distance", title=f"distance {levels.sum():.3g}")
+        ax.set(xlabel="contribution to the distance")
+        self.legend_ = place_legend(ax)
 
     def _draw_cells(self, ax, grid):
         side, values = grid
