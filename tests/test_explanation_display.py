@@ -2,8 +2,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
 
-from skgad import MahalanobisDetector, make_line
+from skgad import DeepFeatureTransformer, FPRThresholdCV, MahalanobisDetector, make_line
 from skgad.inspection import explain
 from skgad.plotting import ExplanationDisplay
 
@@ -55,3 +58,33 @@ def test_several_images_are_refused():
     X = draw()
     with pytest.raises(ValueError, match="parts is of 2 images, and one is drawn at a time"):
         ExplanationDisplay.from_estimator(MahalanobisDetector().fit(X), X[:2])
+
+
+def test_a_photograph_is_found_by_position_and_where_the_extractor_is_inside_others(photographs, tmp_path):
+    paths = pd.Series(
+        [str(tmp_path / f"{i}.png") for i in range(len(photographs))], index=range(100, 140)[: len(photographs)]
+    )
+    for photograph, path in zip(photographs, paths, strict=True):
+        Image.fromarray(photograph).save(path)
+    extractor = DeepFeatureTransformer("tf_efficientnet_lite0", levels=[5, 6], image_size=64, resize="timm", grid=2)
+    inner = FPRThresholdCV(make_pipeline(extractor, MahalanobisDetector(levels="joint")), fpr=0.2).fit(paths)
+    for detector in (inner, FrozenEstimator(inner.estimator_)):
+        display = ExplanationDisplay.from_estimator(detector, paths[-1:])
+        np.testing.assert_array_equal(display.image, photographs[-1])
+        left, top, right, bottom = extractor.find_box(*photographs[-1].shape[:2])
+        assert display.cells_.get_extent() == pytest.approx([left, right, bottom, top])
+
+
+def test_colours_say_shares_and_negative_bars_are_hatched():
+    parts = pd.DataFrame(
+        {
+            "image": 0,
+            "level": ["level1", "level1", "level2", "level2"],
+            "cell": ["g2r0c0", "g2r0c1", "g2r1c0", "g2r1c1"],
+            "contribution": [3.0, 2.0, -1.0, -2.0],
+        }
+    )
+    small, large = (ExplanationDisplay.from_parts(parts.assign(contribution=f * parts["contribution"])) for f in (1, 9))
+    np.testing.assert_allclose(small.cells_.get_clim(), (-1, 1))
+    np.testing.assert_allclose(large.cells_.get_clim(), (-9, 9))
+    assert [bar.get_hatch() for bar in small.bars_] == ["", "///"]

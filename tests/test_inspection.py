@@ -1,10 +1,13 @@
 """A distance is a sum over levels, cells and channels."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.covariance import OAS
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -33,6 +36,10 @@ def draw(n_samples=80, times=1, seed=0):
     return pd.DataFrame(rng.normal(size=(n_samples, len(names))) @ mixing + 2, columns=names)
 
 
+def is_frozen(detector):
+    return isinstance(detector, FrozenEstimator)
+
+
 DETECTORS = [
     *(MahalanobisDetector(kind) for kind in ("ledoit_wolf", "oas", "empirical", "diagonal", "identity")),
     MahalanobisDetector(OAS()),
@@ -43,6 +50,8 @@ DETECTORS = [
     make_pipeline(LevelSelector([2]), NPCA(0.3), MahalanobisDetector()),
     FPRThresholdCV(make_pipeline(NPCA(0.3), MahalanobisDetector()), fpr=0.1),
     FullConformalThreshold(MahalanobisDetector(levels="joint"), fpr=0.1),
+    FrozenEstimator(make_pipeline(NPCA(0.3), MahalanobisDetector())),
+    make_pipeline(LevelwiseTransformer(PCA(3)).set_output(transform="default"), MahalanobisDetector()),
 ]
 
 
@@ -52,7 +61,7 @@ def test_contributions_add_up_to_minus_the_score(detector, times):
     X, new = draw(times=times), draw(6, times, seed=1)
     if getattr(detector, "covariance", "") == "empirical" and times > 1:
         pytest.skip("an empirical covariance of fewer rows than features is singular")
-    fitted = detector.fit(X)
+    fitted = FrozenEstimator(detector.estimator.fit(X)) if is_frozen(detector) else detector.fit(X)
     plain = fitted.estimator_ if hasattr(fitted, "estimator_") else fitted
     for by in ("level", "cell", "channel"):
         parts = explain(fitted, new, by=by)
@@ -85,6 +94,40 @@ def test_a_deviation_in_one_cell_has_the_largest_share_there(detector):
     largest = parts.loc[parts["share"].idxmax()]
     assert (largest["level"], largest["cell"]) == ("level2", "g2r1c0")
     assert explain(detector, X[:1], by="channel")["channel"].tolist() == [name.rsplit("__")[-1] for name in X]
+
+
+def test_names_are_those_of_the_fit_and_keep_apart_what_they_keep_apart():
+    X = draw()
+    detector = MahalanobisDetector().fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # scikit-learn's, of an array without names
+        pd.testing.assert_frame_equal(explain(detector, X[:2].to_numpy()), explain(detector, X[:2]))
+    names = ["left__level1__0000", "right__level1__0000", "left__level1__g2r0c1__0001"]
+    parts = explain(
+        MahalanobisDetector().fit(draw().iloc[:, :3].set_axis(names, axis=1)),
+        draw(1).iloc[:, :3].set_axis(names, axis=1),
+        by="channel",
+    )
+    assert parts[["level", "cell", "channel"]].to_numpy().tolist() == [
+        ["left__level1", "", "0000"],
+        ["right__level1", "", "0000"],
+        ["left__level1", "g2r0c1", "0001"],
+    ]
+    names = ["left__0000", "right__0000"]
+    parts = explain(
+        MahalanobisDetector().fit(draw().iloc[:, :2].set_axis(names, axis=1)),
+        draw(1).iloc[:, :2].set_axis(names, axis=1),
+        by="channel",
+    )
+    assert parts["channel"].tolist() == names
+
+
+def test_shares_keep_their_digits_over_a_small_floor():
+    X, new = draw(40, times=20), draw(3, times=20, seed=1)
+    X.iloc[:, 0] *= 1e5  # the floor is a tiny share of the largest variance
+    detector = MahalanobisDetector("ledoit_wolf").fit(X)
+    parts = explain(detector, new, by="channel")
+    np.testing.assert_allclose(parts.groupby("image")["contribution"].sum(), -detector.score_samples(new), rtol=1e-9)
 
 
 def test_the_most_similar_normal_image_is_the_nearest_in_the_detectors_metric():

@@ -12,6 +12,7 @@ import pandas as pd
 
 _LEVEL = re.compile(r"^((?:.+__)?level\d+)__")
 _CELL = re.compile(r"__(g\d+r\d+c\d+)__")
+_CELL_FIRST = re.compile(r"(g\d+r\d+c\d+)__")
 
 
 def feature_names(level, n_features, cell=""):
@@ -125,8 +126,10 @@ def group_by_cell(names):
 
 def split_name(name):
     """Return the level, the cell and the rest of a column's name: ("level7", "g2r0c1", "0013"); "" for what is not."""
-    level, cell = _LEVEL.match(name), _CELL.search(name)
-    return level[1] if level else "", cell[1] if cell else "", name.rsplit("__", 1)[-1]
+    level = _LEVEL.match(name)
+    rest = name[level.end() :] if level else name
+    cell = _CELL_FIRST.match(rest) if level else None
+    return level[1] if level else "", cell[1] if cell else "", rest[cell.end() :] if cell else rest
 
 
 def frame(values, names, like=None):

@@ -147,9 +147,7 @@ class LevelwiseTransformer(TransformerMixin, MetaEstimatorMixin, StampedEstimato
         """
         check_is_fitted(self)
         axes = [getattr(one, "components_", None) for one in self.transformers_]
-        if any(one is None or not np.allclose(one @ one.T, np.eye(len(one)), atol=1e-6) for one in axes) or getattr(
-            self.transformer, "whiten", False
-        ):
+        if getattr(self.transformer, "whiten", False) or not all(map(_is_orthonormal, axes)):
             raise ValueError(
                 f"{self.transformer!r} is no projection, and what it makes has no counterpart in front of it."
             )
@@ -279,3 +277,11 @@ def _strip_output(transformer):
 
 def _strip_level(name, level):
     return name.removeprefix(f"{level}__") if level else name
+
+
+def _is_orthonormal(axes):
+    if axes is None:
+        return False
+    axes = np.asarray(axes)
+    rounding = 100 * len(axes) * np.finfo(axes.dtype).eps if axes.dtype.kind == "f" else 0.0
+    return np.allclose(axes @ axes.T, np.eye(len(axes)), rtol=0, atol=rounding)

@@ -184,7 +184,7 @@ class MahalanobisDetector(LeavingOutMixin, ScoredOutlierMixin, TransformerMixin,
         """
         check_is_fitted(self)
         X, Y = (read_columns(self, each, reset=False)[0].astype(np.float64, copy=False) for each in (X, Y))
-        return np.stack([self._gaussians.distances_between(Y, row) for row in X])
+        return self._gaussians.distances_between(X, Y)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns that ``transform`` makes.

@@ -38,6 +38,10 @@ class Gaussian:
         """Return the Mahalanobis distance of each row, unsquared: equation (2) of the paper."""
         return _norms(self.factor, X, self.location)
 
+    def whiten(self, X):
+        """Return rows whose norms are the distances, and so are those of their differences."""
+        return self.factor.whiten(X - self.location)
+
     def deviations_and_gradients(self, X):
         """Return each row less the mean, and the gradient of its distance; zero where the distance is."""
         deviations = X - self.location

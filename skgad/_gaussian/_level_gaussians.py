@@ -1,6 +1,7 @@
 """The Gaussians of all levels of a detector, or the joint one: rows join and leave them, exactly, and are left out."""
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from ._augmented import TOGETHER, left_out_together
 from ._by_level import by_level
@@ -128,12 +129,11 @@ class LevelGaussians:
             )
         return deviations, gradients
 
-    def distances_between(self, X, row):
-        """Return the sum over the levels of the distances of each row of `X` to one row, (n_samples,)."""
-        total = np.zeros(len(X))
+    def distances_between(self, X, Y):
+        """Return the distances between rows in the metric of each Gaussian, summed over levels: (len(X), len(Y))."""
+        total = np.zeros((len(X), len(Y)))
         for level, columns in self.columns.items():
-            gaussian = self.gaussians[level]
-            total += gaussian.distances(X[:, columns] - row[columns] + gaussian.location)
+            total += cdist(*(self.gaussians[level].whiten(rows[:, columns]) for rows in (X, Y)))
         return total
 
     def leave_one_out(self, X):

@@ -11,6 +11,7 @@ transpose, and :math:`P P^\top = 1` leaves the sum as it is.
 
 import numpy as np
 import pandas as pd
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -38,9 +39,10 @@ def explain(detector, X, *, by="cell", normals=None):
     -------
     pandas.DataFrame
         A row for each image and part of its distance, with the columns ``image``, the position in `X`; ``level``,
-        ``cell`` ("" without a grid) and ``channel``, as far as `by` goes; ``contribution``, in units of distance; and
-        ``share``, of the image's distance. The contributions of an image add up to minus its score. With `normals`,
-        ``most_similar``, the position of the one at the smallest distance from the image, in the detector's own metric.
+        ``cell`` ("" without a grid) and ``channel``, as far as `by` goes, named as the columns of the fit;
+        ``contribution``, in units of distance; and ``share``, of the image's distance (0 of an image at the mean, whose
+        distance is 0). The contributions of an image add up to minus its score. With `normals`, ``most_similar``, the
+        position of the one at the smallest distance from the image, in the detector's own metric.
 
     Raises
     ------
@@ -78,13 +80,13 @@ def explain(detector, X, *, by="cell", normals=None):
             raise ValueError(f"{front!r} cannot be explained. {_WHAT_CAN}")
     if not hasattr(last, "deviations_and_gradients"):
         raise ValueError(f"{last!r} cannot be explained. {_WHAT_CAN}")
-    rows, names = _transform(steps, X)
+    rows, names = _transform(steps, X), _find_names(steps, last)
     deviations, gradients = last.deviations_and_gradients(rows)
     for step in reversed([step for step in steps if hasattr(step, "pull_back")]):
         deviations, gradients = step.pull_back(deviations), step.pull_back(gradients)
     table = _tabulate(deviations * gradients, names, by)
     if normals is not None:
-        nearest = last.distances_between(rows, _transform(steps, normals)[0]).argmin(axis=1)
+        nearest = last.distances_between(rows, _transform(steps, normals)).argmin(axis=1)
         table["most_similar"] = nearest[table["image"]]
     return table
 
@@ -97,6 +99,8 @@ _WHAT_CAN = (
 
 def _list_steps(detector):
     """Return the fitted steps of a detector, those inside others too, in the order of the data."""
+    if isinstance(detector, FrozenEstimator):
+        return _list_steps(detector.estimator)
     if isinstance(detector, Pipeline):
         check_is_fitted(detector)
         return [part for _, step in detector.steps if step not in (None, "passthrough") for part in _list_steps(step)]
@@ -107,13 +111,16 @@ def _list_steps(detector):
 
 
 def _transform(steps, X):
-    """Return what the last step gets, and the names of the columns behind the extractor, if they have any."""
-    names = getattr(X, "columns", None)
+    """Return what the last step gets."""
     for step in steps:
         X = step.transform(X)
-        if not hasattr(step, "pull_back"):
-            names = X.columns
-    return X, None if names is None else [str(name) for name in names]
+    return X
+
+
+def _find_names(steps, last):
+    """Return the names of the columns that the first step behind the extractor has learnt, if they had any."""
+    first = next((step for step in steps if hasattr(step, "pull_back")), last)
+    return getattr(first, "feature_names_in_", None)
 
 
 def _tabulate(terms, names, by):

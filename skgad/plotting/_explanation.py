@@ -4,9 +4,11 @@ import re
 
 import numpy as np
 
+from .._images._sequence import check_images, fetch
 from ..inspection import explain
 from ._axes import ANOMALOUS, NORMAL, REFERENCE, check_axes, load_pyplot, place_legend
-from ._pictures import read_image
+from ._pictures import check_box, read_image
+from ._steps import find_extractor
 
 _CELL = re.compile(r"g(\d+)r(\d+)c(\d+)")
 
@@ -22,13 +24,17 @@ class ExplanationDisplay:
         Of one image, as `skgad.inspection.explain` gives it, by level, cell or channel.
     image : image, default=None
         What the cells are drawn over: a path, an array or a PIL image.
+    box : (left, top, right, bottom), default=None
+        What the grid covers, in the image's own pixels: ``find_box`` of the extractor. None for the whole image: right
+        but for ``resize="timm"``, which may cut the border away.
 
     Attributes
     ----------
     bars_ : BarContainer
-        A bar for each level; those of negative contributions point the other way.
+        A bar for each level; those of negative contributions point the other way, and are hatched.
     cells_ : AxesImage or None
-        The contributions of the cells of the finest grid; None without a grid.
+        The contributions of the cells of the finest grid; None without a grid. Colours say shares of the distance, and
+        are the same in all pictures: the last one is twice an even share, or more.
     legend_ : Legend
     ax_ : Axes, or ndarray of two Axes with a grid
     figure_ : Figure
@@ -36,7 +42,7 @@ class ExplanationDisplay:
     Raises
     ------
     ValueError
-        If `parts` is not of one image.
+        If `parts` is not of one image, or `box` no box in it.
 
     See Also
     --------
@@ -56,14 +62,17 @@ class ExplanationDisplay:
     1
     """
 
-    def __init__(self, parts, image=None):
+    def __init__(self, parts, image=None, *, box=None):
         if parts["image"].nunique() != 1:
             raise ValueError(
                 f"parts is of {parts['image'].nunique()} images, and one is drawn at a time, "
                 "parts[parts['image'] == 0] say."
             )
         self.parts = parts
-        self.image = image
+        self.image = self.box = None
+        if image is not None:
+            self.image = read_image(image)
+            self.box = check_box(box, *self.image.shape[:2])
 
     @classmethod
     def from_estimator(cls, detector, X, *, ax=None):
@@ -90,19 +99,22 @@ class ExplanationDisplay:
             If matplotlib is not installed.
         """
         load_pyplot(f"{cls.__name__}.from_estimator")
-        takes_images = hasattr(detector, "steps") and getattr(detector[0], "learns_nothing", False)
-        return cls(explain(detector, X), image=X[0] if takes_images else None).plot(ax)
+        extractor = find_extractor(detector)
+        if extractor is None:
+            return cls(explain(detector, X)).plot(ax)
+        image = read_image(fetch(check_images(X), 0))  # a bad one is refused before the network runs
+        return cls(explain(detector, X), image, box=extractor.find_box(*image.shape[:2])).plot(ax)
 
     @classmethod
-    def from_parts(cls, parts, image=None, *, ax=None):
+    def from_parts(cls, parts, image=None, *, box=None, ax=None):
         """Draw what `skgad.inspection.explain` has found of one image.
 
         Parameters
         ----------
         parts : DataFrame
             As of the class: ``parts[parts["image"] == 3]`` of several images.
-        image : image, default=None
-            What the cells are drawn over.
+        image, box
+            As of the class.
         ax
             As of `from_estimator`.
 
@@ -118,7 +130,7 @@ class ExplanationDisplay:
             If matplotlib is not installed.
         """
         load_pyplot(f"{cls.__name__}.from_parts")
-        return cls(parts, image).plot(ax)
+        return cls(parts, image, box=box).plot(ax)
 
     def plot(self, ax=None):
         """Draw the bars and the cells.
@@ -147,7 +159,9 @@ class ExplanationDisplay:
         levels = self.parts.groupby("level", sort=False)["contribution"].sum()
         colours = [ANOMALOUS if value > 0 else NORMAL for value in levels]
         names = [name or "all columns" for name in levels.index]
-        self.bars_ = ax.barh(names, levels, color=colours, label=f"distance {levels.sum():.3g}")
+        hatches = ["" if value > 0 else "///" for value in levels]
+        label = f"distance {levels.sum():.3g}"
+        self.bars_ = ax.barh(names, levels, color=colours, hatch=hatches, edgecolor="white", label=label)
         ax.invert_yaxis()
         ax.axvline(0, color=REFERENCE, linewidth=0.8)
         ax.set(xlabel="contribution to the distance")
@@ -155,22 +169,23 @@ class ExplanationDisplay:
 
     def _draw_cells(self, ax, grid):
         side, values = grid
-        height, width = side, side
+        left, top, right, bottom = self.box or (0.0, 0.0, side, side)
         if self.image is not None:
-            picture = read_image(self.image)
-            height, width = picture.shape[:2]
-            ax.imshow(picture.mean(axis=2), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
-        largest = np.abs(values).max() or 1.0
+            height, width = self.image.shape[:2]
+            ax.imshow(self.image.mean(axis=2), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+        largest = 2 * abs(self.parts["contribution"].sum()) / values.size or 1.0
         drawn = ax.imshow(
             values,
             cmap="RdBu_r",
             vmin=-largest,
             vmax=largest,
-            extent=(0, width, height, 0),
+            extent=(left, right, bottom, top),
             alpha=1.0 if self.image is None else 0.45,
         )
+        if self.image is not None:
+            ax.set(xlim=(0, width), ylim=(height, 0))  # all of the image, not of the grid
         for (row, column), value in np.ndenumerate(values):
-            place = (column + 0.5) * width / side, (row + 0.5) * height / side
+            place = left + (column + 0.5) * (right - left) / side, top + (row + 0.5) * (bottom - top) / side
             box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
             ax.text(*place, f"{value:.3g}", ha="center", va="center", bbox=box)
         ax.set(xticks=[], yticks=[], title=f"contribution of {side} x {side} cells")

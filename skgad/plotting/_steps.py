@@ -1,5 +1,6 @@
 """What the displays share on the side of the estimators: what stands at the end of a pipeline, and what reaches it."""
 
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 
@@ -13,3 +14,15 @@ def reach_last_step(estimator, X):
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         X = estimator[:-1].transform(X)
     return last_step(estimator), X
+
+
+def find_extractor(estimator):
+    """Return the extractor that a fitted estimator sends images through first, inside others too; None without one."""
+    if isinstance(estimator, Pipeline):
+        steps = [step for _, step in estimator.steps if step not in (None, "passthrough")]
+        return find_extractor(steps[0]) if steps else None
+    if isinstance(estimator, FrozenEstimator):
+        return find_extractor(estimator.estimator)
+    if hasattr(estimator, "estimator_"):
+        return find_extractor(estimator.estimator_)
+    return estimator if hasattr(estimator, "find_box") and hasattr(estimator, "transform") else None
