@@ -32,21 +32,30 @@ from skgad.metrics import pixel_scores
 from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector
 
 ALL = tuple(range(1, 10))
-GAUSSIANS = {  # kind, share of the variance, levels, neighborhood
-    "tied": ("tied", None, ALL, 1),
-    "local": ("local", None, ALL, 1),
-    "global": ("global", None, ALL, 1),
-    "tied, NPCA 1 %": ("tied", 0.01, ALL, 1),
-    "global, NPCA 1 %": ("global", 0.01, ALL, 1),
-    "tied, levels 4-6": ("tied", None, (4, 5, 6), 1),
-    "local, levels 4-6": ("local", None, (4, 5, 6), 1),
-    "global, levels 4-6": ("global", None, (4, 5, 6), 1),
-    "global, levels 5-7, NPCA 1 %": ("global", 0.01, (5, 6, 7), 1),
-    "tied, 3 x 3": ("tied", None, ALL, 3),
-    "tied, levels 4-6, 3 x 3": ("tied", None, (4, 5, 6), 3),
-    "local, levels 4-6, 3 x 3": ("local", None, (4, 5, 6), 3),
-    "global, levels 4-6, 3 x 3": ("global", None, (4, 5, 6), 3),
+PAPERS = {"gaussian": "tied", "neighborhood": 1, "standardize": False}
+GAUSSIANS = {  # levels, and what differs from the paper
+    "tied": (ALL, {}),
+    "local": (ALL, {"gaussian": "local"}),
+    "global": (ALL, {"gaussian": "global"}),
+    "tied, NPCA 1 %": (ALL, {"n_components": 0.01}),
+    "global, NPCA 1 %": (ALL, {"gaussian": "global", "n_components": 0.01}),
+    "tied, 3 x 3": (ALL, {"neighborhood": 3}),
+    "tied, standardized": (ALL, {"standardize": True}),
+    "tied, 3 x 3, standardized": (ALL, {"neighborhood": 3, "standardize": True}),
+    "global, levels 5-7, NPCA 1 %": ((5, 6, 7), {"gaussian": "global", "n_components": 0.01}),
+    **{
+        f"{kind}, levels 4-6{more}": ((4, 5, 6), {"gaussian": kind, **changes})
+        for kind in ("tied", "local", "global")
+        for more, changes in {
+            "": {},
+            ", 3 x 3": {"neighborhood": 3},
+            ", standardized": {"standardize": True},
+            ", 3 x 3, standardized": {"neighborhood": 3, "standardize": True},
+        }.items()
+    },
 }
+BEST = "local, levels 4-6, 3 x 3, standardized"  # the default of SpatialMahalanobisDetector
+TIMED = ("tied", "local", "global", "tied, levels 4-6", "local, levels 4-6, 3 x 3", BEST)
 AGGREGATES = ("max", "mean", "top")
 PATCHCORE = "PatchCore"
 PATCHCORES = {  # levels, smoothing of the maps
@@ -133,9 +142,8 @@ def measure_set(extractor, folder):
         found = pixel_scores((drawn[row] for row in usable), maps, max_fpr=0.3)
         rows[-1].update({"pixel AUROC": found.roc_auc, "pixel AP": found.average_precision, "PRO": found.pro_auc})
 
-    for method, (kind, share, levels, side) in GAUSSIANS.items():
-        maps_of = StoredMaps(levels, size)
-        detector = SpatialMahalanobisDetector(maps_of, gaussian=kind, n_components=share, neighborhood=side)
+    for method, (levels, changes) in GAUSSIANS.items():
+        detector = SpatialMahalanobisDetector(StoredMaps(levels, size), **{**PAPERS, **changes})
         try:
             detector.fit(train)  # is there room?
         except ValueError as error:
@@ -153,14 +161,19 @@ def measure_set(extractor, folder):
     for method, steps in {"pooled": [], "pooled, NPCA 1 %": [NPCA(0.01)]}.items():
         score(method, make_pipeline(pooled_from_maps, *steps, MahalanobisDetector()).fit(train), "sum")
     pooled = make_pipeline(pooled_from_maps, NPCA(0.01), MahalanobisDetector())
-    tied = SpatialMahalanobisDetector(StoredMaps(ALL, size))
-    patchcore = PatchNeighborsDetector(StoredMaps(PATCHCORES[PATCHCORE][0], size))
     line = make_pipeline(PooledMaps(quarters=True), MahalanobisDetector(levels="joint"))
-    combined = CombinedDetector([("pooled", line), ("spatial", clone(patchcore))])
+    tied = SpatialMahalanobisDetector(StoredMaps(ALL, size), **PAPERS)
+    best = SpatialMahalanobisDetector(StoredMaps(GAUSSIANS[BEST][0], size))
+    patchcore = PatchNeighborsDetector(StoredMaps(PATCHCORES[PATCHCORE][0], size))
     score("make_line", clone(line).fit(train), "sum")
-    score("make_line + PatchCore", combined.fit(train), "max")
-    for method, other in {"pooled NPCA 1 % + tied": tied, "pooled NPCA 1 % + PatchCore": patchcore}.items():
-        score(method, CombinedDetector([("pooled", pooled), ("spatial", clone(other))]).fit(train), "max")
+    for method, first, second in [
+        ("pooled NPCA 1 % + tied", pooled, tied),
+        ("pooled NPCA 1 % + PatchCore", pooled, patchcore),
+        ("make_line + PatchCore", line, patchcore),
+        (f"make_line + {BEST}", line, best),
+    ]:
+        combined = CombinedDetector([("pooled", first), ("spatial", clone(second))])
+        score(method, combined.fit(train), "max")
     return rows
 
 
@@ -215,10 +228,9 @@ def measure_times(extractor, folder, rounds=5, n_images=64):
     data = load_image_folder(folder)
     train, images = list(data.X_train), list(data.X_test)[:n_images]
     detectors = {
-        method: SpatialMahalanobisDetector(
-            clone(extractor).set_params(levels=list(levels)), gaussian=kind, n_components=share, neighborhood=side
-        )
-        for method, (kind, share, levels, side) in GAUSSIANS.items()
+        method: SpatialMahalanobisDetector(clone(extractor).set_params(levels=list(levels)), **{**PAPERS, **changes})
+        for method, (levels, changes) in GAUSSIANS.items()
+        if method in TIMED
     }
     part = clone(extractor).set_params(levels=list(PATCHCORES[PATCHCORE][0]))
     for share in (0.01, 0.1):

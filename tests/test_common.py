@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
@@ -14,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skgad import (
     NPCA,
+    CellwiseDetector,
     CombinedDetector,
     DeepFeatureTransformer,
     FPRThreshold,
@@ -24,6 +26,7 @@ from skgad import (
     MahalanobisDetector,
     NormalRowsOnly,
 )
+from skgad._conventions._decisions import ScoredOutlierMixin
 from skgad.model_selection import LevelSelector
 
 from .conftest import LITE0
@@ -81,7 +84,25 @@ class ImagesFromRows(TransformerMixin, BaseEstimator):
         return tags
 
 
-ESTIMATORS.append((ImagesFromRows(), {}))
+class CellsFromRows(ScoredOutlierMixin, BaseEstimator):
+    """The cell-wise detector for plain arrays, for scikit-learn's checks: each column is in two cells of a grid."""
+
+    def fit(self, X, y=None):
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        self.detector_ = CellwiseDetector().fit(self._name(X), y)
+        self.offset_ = np.sort(self.detector_.score_samples(self._name(X)))[len(X) // 10]
+        return self
+
+    def score_samples(self, X):
+        check_is_fitted(self)
+        return self.detector_.score_samples(self._name(validate_data(self, X, dtype=np.float64, reset=False)))
+
+    def _name(self, X):
+        names = [f"level1__g2r0c{column}__{index:04d}" for column in (0, 1) for index in range(X.shape[1])]
+        return pd.DataFrame(np.hstack([X, X[:, ::-1] ** 2]), columns=names)
+
+
+ESTIMATORS += [(ImagesFromRows(), {}), (CellsFromRows(), {})]
 
 
 @pytest.mark.parametrize(("estimator", "expected"), ESTIMATORS, ids=lambda value: type(value).__name__)

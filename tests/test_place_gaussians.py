@@ -62,11 +62,13 @@ def test_the_fourth_moment_is_never_less_than_any_rows_could_have():
 
 def test_parameters_hold_from_a_fit_to_the_next():
     maps = draw(20, (4, 4), 3)
-    detector = SpatialMahalanobisDetector(features=ArrayMaps(), smoothing=2, pixel_fpr=0.05).fit(maps[:12])
+    detector = SpatialMahalanobisDetector(features=ArrayMaps(), gaussian="tied", smoothing=2, pixel_fpr=0.05).fit(
+        maps[:12]
+    )
     detector.calibrate_pixels(maps[12:])
     expected = detector.score_samples(maps), detector.score_maps(maps), detector.predict_masks(maps), detector.offset_
     changed = {"smoothing": 0, "aggregate": "mean", "top_share": 0.5, "fpr": 0.5, "pixel_fpr": 0.5}
-    detector.set_params(**changed, n_components=2, gaussian="local")
+    detector.set_params(**changed, n_components=2, gaussian="local", standardize=False, neighborhood=1)
     got = detector.score_samples(maps), detector.score_maps(maps), detector.predict_masks(maps), detector.offset_
     for one, two in zip(expected, got, strict=True):
         np.testing.assert_array_equal(one, two)

@@ -25,10 +25,19 @@ from skgad.deep._sources import find_source
 from skgad.exceptions import BackboneError, ImageError, ImageWarning, WeightsError, WorkingPointWarning
 from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector
 from skgad.spatial._maps import LargestPixels, aggregate, upsample
+from skgad.spatial._standards import DistanceSums
 
 from .conftest import LITE0
 
 KINDS = ["tied", "local", "global"]
+SIDES = (4, 2)  # of the maps of `square_maps`
+
+
+def papers_detector(features, **params):
+    """Return the detector as the paper has it."""
+    return SpatialMahalanobisDetector(
+        features, **{"gaussian": "tied", "neighborhood": 1, "standardize": False, **params}
+    )
 
 
 class ArrayMaps(BaseEstimator):
@@ -256,7 +265,7 @@ def test_the_largest_pixels_are_those_of_a_sort(share):
 @pytest.mark.parametrize("how", ["max", "mean", "top"])
 def test_a_score_is_the_mean_over_levels_of_the_aggregated_distances(how):
     X = square_maps()
-    detector = SpatialMahalanobisDetector(ArrayMaps(), aggregate=how, top_share=0.25).fit(X)
+    detector = papers_detector(ArrayMaps(), aggregate=how, top_share=0.25).fit(X)
     _, (fine, coarse) = next(ArrayMaps().fit(X).iter_maps(X, np.arange(3)))
     parts = []
     for level, all_rows in ((fine, X), (coarse, X.reshape(30, 2, 2, 2, 2, 3).mean(axis=(2, 4)))):
@@ -267,7 +276,7 @@ def test_a_score_is_the_mean_over_levels_of_the_aggregated_distances(how):
 
 def test_a_map_is_the_mean_of_upsampled_levels_and_nothing_else():
     X = square_maps()
-    detector = SpatialMahalanobisDetector(ArrayMaps()).fit(X)
+    detector = papers_detector(ArrayMaps()).fit(X)
     drawn = detector.score_maps(X[:4])
     levels = detector._find_measure()(next(ArrayMaps().fit(X).iter_maps(X, np.arange(4)))[1])
     np.testing.assert_allclose(drawn, (upsample(levels[0], 16, 16) + upsample(levels[1], 16, 16)) / 2, rtol=1e-6)
@@ -280,7 +289,7 @@ def test_a_map_is_the_mean_of_upsampled_levels_and_nothing_else():
 
 def test_smoothing_changes_maps_and_not_scores():
     X = square_maps()
-    plain, smooth = (SpatialMahalanobisDetector(ArrayMaps(), smoothing=sigma).fit(X) for sigma in (0, 2))
+    plain, smooth = (papers_detector(ArrayMaps(), smoothing=sigma).fit(X) for sigma in (0, 2))
     np.testing.assert_array_equal(plain.score_samples(X), smooth.score_samples(X))
     assert smooth.score_maps(X).std() < plain.score_maps(X).std()
     np.testing.assert_allclose(smooth.score_maps(X).mean(), plain.score_maps(X).mean(), rtol=0.02)
@@ -289,8 +298,8 @@ def test_smoothing_changes_maps_and_not_scores():
 @pytest.mark.parametrize("kind", KINDS)
 def test_partial_fit_is_a_fit_on_all(kind):
     X = square_maps()
-    whole = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind).fit(X)
-    stream = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind)
+    whole = papers_detector(ArrayMaps(), gaussian=kind).fit(X)
+    stream = papers_detector(ArrayMaps(), gaussian=kind)
     for start in range(0, 30, 10):
         stream.partial_fit(X[start : start + 10])
     assert stream.n_samples_seen_ == 30
@@ -300,11 +309,11 @@ def test_partial_fit_is_a_fit_on_all(kind):
 
 def test_one_image_begins_a_stream_and_scores_nothing():
     X = square_maps()
-    stream = SpatialMahalanobisDetector(ArrayMaps()).partial_fit(X[:1])
+    stream = papers_detector(ArrayMaps()).partial_fit(X[:1])
     with pytest.raises(ValueError, match="at least two normal images"):
         stream.score_samples(X)
     with pytest.raises(ValueError, match="at least two normal images"):
-        SpatialMahalanobisDetector(ArrayMaps()).fit(X[:1])
+        papers_detector(ArrayMaps()).fit(X[:1])
     assert np.isfinite(stream.partial_fit(X[1:]).score_samples(X)).all()
 
 
@@ -313,7 +322,7 @@ def test_one_image_begins_a_stream_and_scores_nothing():
 def test_scores_out_of_fold_are_those_of_refits(kind, n_folds):
     X = square_maps()
     fold = np.arange(30) % n_folds
-    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind)
+    detector = papers_detector(ArrayMaps(), gaussian=kind)
     out_of_fold, in_sample = clone(detector).fit_score_out_of_fold(X, fold)
     fitted = clone(detector).fit(X)
     np.testing.assert_allclose(in_sample, fitted.score_samples(X), rtol=1e-4)
@@ -351,7 +360,7 @@ def test_calibration_takes_two_passes_whatever_the_folds(photographs, cv, monkey
 
 def test_pixels_are_calibrated_on_images_that_were_not_learnt():
     X, new = square_maps(), square_maps(50, seed=3)
-    detector = SpatialMahalanobisDetector(ArrayMaps(), pixel_fpr=0.05).fit(X)
+    detector = papers_detector(ArrayMaps(), pixel_fpr=0.05).fit(X)
     assert detector.calibrate_pixels(new) is detector
     assert 0.045 < detector.predict_masks(new).mean() <= 0.05
     assert not hasattr(detector.partial_fit(new), "pixel_threshold_")  # it was another detector's
@@ -359,7 +368,7 @@ def test_pixels_are_calibrated_on_images_that_were_not_learnt():
 
 
 def test_a_map_holds_its_pixels_against_the_largest_of_each_normal_map():
-    detector = SpatialMahalanobisDetector(ArrayMaps()).fit(square_maps()).calibrate_pixels(square_maps(120, seed=3))
+    detector = papers_detector(ArrayMaps()).fit(square_maps()).calibrate_pixels(square_maps(120, seed=3))
     new = square_maps(4, seed=4)
     maps, p = detector.score_maps(new), detector.p_value_maps(new)
     peaks = detector.score_maps(square_maps(120, seed=3)).max(axis=(1, 2))
@@ -369,14 +378,14 @@ def test_a_map_holds_its_pixels_against_the_largest_of_each_normal_map():
 
 def test_a_normal_map_is_called_anywhere_as_rarely_as_the_theorem_says():
     X = square_maps(1129, seed=3)
-    detector = SpatialMahalanobisDetector(ArrayMaps()).fit(X[:30]).calibrate_pixels(X[30:129])
+    detector = papers_detector(ArrayMaps()).fit(X[:30]).calibrate_pixels(X[30:129])
     called = (detector.p_value_maps(X[129:]) <= 0.1 + 1e-6).any(axis=(1, 2)).mean()
     low, high = stats.beta.ppf([0.001, 0.999], 10, 90)
     assert low < called < high
 
 
 def test_few_images_tell_no_small_p_values_and_none_none():
-    detector = SpatialMahalanobisDetector(ArrayMaps()).fit(square_maps())
+    detector = papers_detector(ArrayMaps()).fit(square_maps())
     with pytest.raises(NotFittedError, match="call p_value_maps of that; or calibrate_pixels"):
         detector.p_value_maps(square_maps(2))
     with pytest.warns(WorkingPointWarning, match="20 normal images are known: no p-value is below 1/21"):
@@ -385,7 +394,7 @@ def test_few_images_tell_no_small_p_values_and_none_none():
 
 def test_parameters_of_what_was_learnt_stay_with_it():
     X = square_maps()
-    detector = SpatialMahalanobisDetector(ArrayMaps()).fit(X)
+    detector = papers_detector(ArrayMaps()).fit(X)
     scores = detector.score_samples(X)
     detector.set_params(n_components=1)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), scores)
@@ -401,8 +410,8 @@ def test_a_neighborhood_is_that_of_averaged_maps(kind):
                 yield positions, [average_by_hand(level) for level in maps]
 
     X, new = square_maps(), square_maps(5, seed=1)
-    expected = SpatialMahalanobisDetector(AveragedMaps(), gaussian=kind).fit(X)
-    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind, neighborhood=3).partial_fit(X[:20])
+    expected = papers_detector(AveragedMaps(), gaussian=kind).fit(X)
+    detector = papers_detector(ArrayMaps(), gaussian=kind, neighborhood=3).partial_fit(X[:20])
     detector.partial_fit(X[20:])
     np.testing.assert_allclose(detector.score_samples(new), expected.score_samples(new), rtol=1e-3)
     np.testing.assert_allclose(detector.score_maps(new), expected.score_maps(new), rtol=1e-3)
@@ -423,14 +432,14 @@ def average_by_hand(level):
 
 
 def test_a_stream_that_has_begun_can_be_shown():
-    stream = SpatialMahalanobisDetector(ArrayMaps()).partial_fit(square_maps()[:1])
+    stream = papers_detector(ArrayMaps()).partial_fit(square_maps()[:1])
     assert not hasattr(stream, "offset_")
     assert "SpatialMahalanobisDetector" in stream._repr_html_()
 
 
 def test_an_error_leaves_the_users_threads_alone(monkeypatch):
     X = square_maps()
-    detector = SpatialMahalanobisDetector(ArrayMaps())
+    detector = papers_detector(ArrayMaps())
     monkeypatch.setattr(SpatialMahalanobisDetector, "_draw", lambda *_: 1 / 0)
     find_pools = lambda: [pool["num_threads"] for pool in threadpool_info()]  # noqa: E731
     before = find_pools()
@@ -442,10 +451,10 @@ def test_an_error_leaves_the_users_threads_alone(monkeypatch):
 
 def test_a_stream_begins_as_well_with_single_images():
     X = square_maps()
-    stream = SpatialMahalanobisDetector(ArrayMaps())
+    stream = papers_detector(ArrayMaps())
     for start in range(30):
         stream.partial_fit(X[start : start + 1])
-    whole = SpatialMahalanobisDetector(ArrayMaps()).fit(X)
+    whole = papers_detector(ArrayMaps()).fit(X)
     np.testing.assert_allclose(stream.score_samples(X), whole.score_samples(X), rtol=1e-5)
     assert stream._first == []
 
@@ -454,7 +463,7 @@ def test_a_stream_refuses_another_network(photographs, tmp_path):
     states = [_network.load_network(find_source(LITE0), "cpu")._model.state_dict() for _ in range(2)]
     torch.save(states[0], tmp_path / "weights.pth")
     features = DeepFeatureTransformer(LITE0, levels=[4], image_size=64, weights=str(tmp_path / "weights.pth"))
-    detector = SpatialMahalanobisDetector(features).fit(photographs)
+    detector = papers_detector(features).fit(photographs)
     torch.save({name: 1.1 * value for name, value in copy.deepcopy(states[1]).items()}, tmp_path / "weights.pth")
     with pytest.raises(WeightsError):
         detector.partial_fit(photographs)
@@ -463,7 +472,7 @@ def test_a_stream_refuses_another_network(photographs, tmp_path):
 
 def test_masks_want_a_calibrated_threshold():
     X = square_maps()
-    detector = SpatialMahalanobisDetector(ArrayMaps())
+    detector = papers_detector(ArrayMaps())
     detector.fit_score_out_of_fold(X, np.arange(30) % 3)
     assert detector.predict_masks(X).shape == (30, 16, 16)
     with pytest.raises(NotFittedError, match="FPRThresholdCV"):
@@ -474,15 +483,15 @@ def test_what_makes_no_maps_has_none():
     from skgad import MahalanobisDetector
 
     assert not hasattr(FPRThresholdCV(MahalanobisDetector()), "score_maps")
-    assert hasattr(FPRThresholdCV(SpatialMahalanobisDetector(ArrayMaps())), "score_maps")
+    assert hasattr(FPRThresholdCV(papers_detector(ArrayMaps())), "score_maps")
 
 
 def test_a_state_that_does_not_fit_is_refused_before_it_is_allocated(monkeypatch):
     X = square_maps()
     monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=30_000))
-    SpatialMahalanobisDetector(ArrayMaps(), gaussian="global").fit(X)
+    papers_detector(ArrayMaps(), gaussian="global").fit(X)
     monkeypatch.setattr(PlaceSums, "begin", lambda *_: pytest.fail("allocated"))
-    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian="local")
+    detector = papers_detector(ArrayMaps(), gaussian="local")
     message = r"takes 0\.0\d+ MB.*0\.03 MB are free.*level 1: 4 x 4 locations of 3 channels"
     with pytest.raises(ValueError, match=message):
         detector.fit(X)
@@ -493,7 +502,7 @@ def test_a_state_that_does_not_fit_is_refused_before_it_is_allocated(monkeypatch
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_stays_below_what_was_worked_out(kind, n_folds):
     X = [str(image) for image in range(80)]
-    detector = SpatialMahalanobisDetector(MadeMaps(), gaussian=kind)
+    detector = papers_detector(MadeMaps(), gaussian=kind)
     estimated = sum(count_bytes(kind, shape, 48, n_folds if n_folds <= 32 else 1) for shape in ((14, 14), (7, 7)))
     tracemalloc.start()
     if n_folds == 1:
@@ -508,7 +517,7 @@ def test_memory_stays_below_what_was_worked_out(kind, n_folds):
 
 def test_folds_without_room_for_their_sums_are_worked_out_anew(monkeypatch):
     X = square_maps()
-    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian="local")
+    detector = papers_detector(ArrayMaps(), gaussian="local")
     expected, _ = clone(detector).fit_score_out_of_fold(X, np.arange(30) % 5)
     room = sum(count_bytes("local", shape, 3, 1) for shape in ((4, 4), (2, 2)))
     monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=room))
@@ -533,14 +542,101 @@ def test_folds_without_room_for_their_sums_are_worked_out_anew(monkeypatch):
 )
 def test_bad_parameters_are_refused(params, message):
     with pytest.raises(ValueError, match=message):
-        SpatialMahalanobisDetector(ArrayMaps(), **params).fit(square_maps())
+        papers_detector(ArrayMaps(), **params).fit(square_maps())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_that_are_all_the_same_are_refused(kind):
     X = np.repeat(square_maps(1), 5, axis=0) * 0 + 1
     with pytest.raises(ValueError, match="level 1 is singular over 5 normal images"):
-        SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind).fit(X)
+        papers_detector(ArrayMaps(), gaussian=kind).fit(X)
+
+
+def lift(distances, unseen):
+    """Return distances on the scale of their level, by definition."""
+    mean, deviation = unseen.mean(axis=0), unseen.std(axis=0)
+    level_deviation = np.sqrt(np.square(deviation).mean())
+    return np.maximum(mean.mean() + level_deviation * (distances - mean) / deviation, 0)
+
+
+def measure(detector, X):
+    """Return the distance maps of both levels."""
+    measured = [detector._find_measure()(maps) for _, maps in ArrayMaps().iter_maps(X)]
+    return [np.concatenate(level) for level in zip(*measured, strict=True)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n_images", [30, 4])
+def test_distances_are_brought_to_the_scale_of_their_level_by_images_left_out(kind, n_images):
+    X, new = square_maps(n_images), square_maps(5, seed=1)
+    X[:, :2] *= 5  # at some places images vary more, and their tied distances with them
+    detector = papers_detector(ArrayMaps(), gaussian=kind, standardize=True).fit(X)
+    plain = papers_detector(ArrayMaps(), gaussian=kind)
+    fold = np.arange(n_images) % 5
+    unseen = [np.empty((n_images, side, side)) for side in SIDES]
+    for number in range(5 if n_images > 5 else n_images):
+        others = clone(plain).fit(X[fold != number])
+        for level, distances in zip(unseen, measure(others, X[fold == number]), strict=True):
+            level[fold == number] = distances
+    expected = [lift(*pair) for pair in zip(measure(plain.fit(X), new), unseen, strict=True)]
+    rtol = 2e-2 if (kind, n_images) == ("tied", 4) else 3e-3  # a term of its intensity depends on the pivot
+    scores = -np.mean([level.max(axis=(1, 2)) for level in expected], axis=0)
+    np.testing.assert_allclose(detector.score_samples(new), scores, rtol=rtol)
+    upsampled = np.mean([upsample(level.astype(np.float32), 16, 16) for level in expected], axis=0)
+    np.testing.assert_allclose(detector.score_maps(new), upsampled, rtol=5 * rtol)
+
+
+@pytest.mark.parametrize("n_folds", [3, 40])  # with more than 32 folds, what a fold has learnt is worked out anew
+def test_out_of_fold_each_image_is_brought_to_scale_by_others(n_folds):
+    X = square_maps(40)
+    fold = np.arange(40) % n_folds
+    detector = papers_detector(ArrayMaps(), standardize=True)
+    scores, in_sample = detector.fit_score_out_of_fold(X, fold)
+    plain, unseen = papers_detector(ArrayMaps()), [np.empty((40, side, side)) for side in SIDES]
+    for number in range(n_folds):
+        for level, distances in zip(
+            unseen, measure(clone(plain).fit(X[fold != number]), X[fold == number]), strict=True
+        ):
+            level[fold == number] = distances
+    for number in range(n_folds):
+        mine = fold == number
+        lifted = [lift(level[mine], level[~mine]) for level in unseen]
+        np.testing.assert_allclose(
+            scores[mine], -np.mean([level.max(axis=(1, 2)) for level in lifted], axis=0), rtol=3e-3
+        )
+    np.testing.assert_allclose(in_sample, detector.score_samples(X), rtol=1e-5)
+    expected = [lift(level, left_out) for level, left_out in zip(measure(plain.fit(X), X), unseen, strict=True)]
+    np.testing.assert_allclose(in_sample, -np.mean([level.max(axis=(1, 2)) for level in expected], axis=0), rtol=3e-3)
+
+
+def test_a_place_where_nothing_varies_does_not_shout():
+    unseen = DistanceSums()
+    distances = np.random.default_rng(0).normal(10, 1, size=(50, 4, 4)).astype(np.float32)
+    distances[:, 0, 0] = 1.0
+    unseen.add([distances])
+    (standard,) = unseen.standards()
+    odd = np.full((1, 4, 4), 1.1, np.float32)
+    assert standard(odd)[0, 0, 0] < distances.mean() + 1.1 * 0.1 * 10 * distances.std()
+    same = DistanceSums()
+    same.add([np.ones((5, 4, 4), np.float32)])
+    np.testing.assert_array_equal(same.standards()[0](odd), odd)
+
+
+def test_streams_and_pairs_of_images_are_not_standardized():
+    X = square_maps()
+    detector = SpatialMahalanobisDetector(ArrayMaps())
+    with pytest.raises(ValueError, match=r"partial_fit cannot standardize .*standardize=False"):
+        detector.partial_fit(X)
+    detector.fit(X)
+    with pytest.raises(ValueError, match="partial_fit cannot standardize distances"):
+        detector.set_params(standardize=False).partial_fit(X)
+    with pytest.raises(ValueError, match=r"n_samples = 2 .* too few .*standardize=False"):
+        SpatialMahalanobisDetector(ArrayMaps()).fit(X[:2])
+
+
+def test_by_default_the_levels_at_an_eighth_and_a_sixteenth_are_taken():
+    assert SpatialMahalanobisDetector()._make_default_features().levels == [4, 5, 6]
+    assert PatchNeighborsDetector()._make_default_features().levels == [4, 6]
 
 
 def test_features_must_make_maps():
@@ -551,16 +647,16 @@ def test_features_must_make_maps():
 def test_anomalous_images_are_left_out():
     X = square_maps()
     y = np.where(np.arange(30) % 5 == 0, -1, 1)
-    labelled = SpatialMahalanobisDetector(ArrayMaps()).fit(np.where(y[:, None, None, None] == -1, 100 * X, X), y)
+    labelled = papers_detector(ArrayMaps()).fit(np.where(y[:, None, None, None] == -1, 100 * X, X), y)
     np.testing.assert_allclose(
-        labelled.score_samples(X), SpatialMahalanobisDetector(ArrayMaps()).fit(X[y == 1]).score_samples(X), rtol=1e-6
+        labelled.score_samples(X), papers_detector(ArrayMaps()).fit(X[y == 1]).score_samples(X), rtol=1e-6
     )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_learnt_can_be_read(kind):
     X = square_maps()
-    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind).fit(X)
+    detector = papers_detector(ArrayMaps(), gaussian=kind).fit(X)
     axes = (0, 1, 2) if kind == "global" else 0
     np.testing.assert_allclose(detector.location_[0], X.mean(axis=axes, dtype=float), atol=1e-5)
     shrinkage, kept = detector.shrinkage_[0], detector.n_components_[0]
@@ -571,7 +667,7 @@ def test_what_is_learnt_can_be_read(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_files_hold_the_sums_once_and_give_the_same_scores(kind, tmp_path):
     X = square_maps()
-    detector = SpatialMahalanobisDetector(ArrayMaps(), gaussian=kind).fit(X)
+    detector = papers_detector(ArrayMaps(), gaussian=kind).fit(X)
     joblib.dump(detector, tmp_path / "detector.joblib")
     loaded = joblib.load(tmp_path / "detector.joblib")
     np.testing.assert_array_equal(loaded.score_samples(X), detector.score_samples(X))

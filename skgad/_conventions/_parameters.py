@@ -18,6 +18,12 @@ def check_int(name, value, least=1, *, optional=False, error=ValueError):
         raise error(f"{name} must be {what}{' or None' if optional else ''}; got {value!r}.")
 
 
+def check_bool(name, value):
+    """Raise ValueError unless a parameter is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False; got {value!r}.")
+
+
 def check_share(name, value, *, closed=False):
     """Raise ValueError unless a parameter lies in (0, 1), or in (0, 1] where it is `closed`."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)

@@ -15,13 +15,14 @@ from .._detectors._mahalanobis import MahalanobisDetector
 from .._detectors._npca import NPCA
 from ..model_selection import LevelSelector
 
-SVM, NEIGHBOURS, LINE, NPCA_LINE = (
+SVM, NEIGHBOURS, LINE, NPCA_LINE, JOINT = (
     "one-class SVM",
     "neighbours",
     "Mahalanobis, all features",
     "Mahalanobis, NPCA 1 %",
+    "Mahalanobis, joint over all levels",
 )
-STANDARD = (LINE, NPCA_LINE, SVM, NEIGHBOURS)
+STANDARD = (LINE, NPCA_LINE, JOINT, SVM, NEIGHBOURS)
 
 
 class Neighbours(OutlierMixin, BaseEstimator):
@@ -102,6 +103,8 @@ def make_detector(name, columns, random_state=0):
         return MahalanobisDetector()
     if name == NPCA_LINE:
         return make_pipeline(NPCA(0.01, rule="published"), MahalanobisDetector())
+    if name == JOINT:
+        return MahalanobisDetector(levels="joint")
     if name == SVM:
         return LevelwiseDetector(OneClassSVM(gamma="scale", nu=0.5))
     if name == NEIGHBOURS:

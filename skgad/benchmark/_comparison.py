@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ._baselines import LINE, NEIGHBOURS, NPCA_LINE, STANDARD, SVM
+from ._baselines import JOINT, NEIGHBOURS, STANDARD, SVM
 from ._markdown import interval, number, pair, signed, signed_interval
 from ._markdown import table as _table
 from ._methods import SUM
@@ -159,8 +159,7 @@ def _describe(method):
     return {
         _AUGMENTED_METHODS[0]: "Mahalanobis, all features, augmented",
         _AUGMENTED_METHODS[1]: "Mahalanobis, NPCA 1 %, augmented",
-        LINE: LINE,
-        NPCA_LINE: NPCA_LINE,
+        JOINT: "Mahalanobis, joint over all levels (skgad)",
         SVM: "One-class SVM",
         NEIGHBOURS: "Neighbours, k = 50, last level",
     }.get(method, method)

@@ -1,7 +1,6 @@
 """What detectors in space share: fits in one pass over images, scores and maps, out of fold in two passes."""
 
 import copy
-import functools
 from contextlib import closing
 from numbers import Real
 from typing import Any
@@ -20,19 +19,21 @@ from .._conventions._transaction import all_or_nothing
 from .._conventions._warnings import warn
 from ..deep import DeepFeatureTransformer
 from ..exceptions import WorkingPointWarning
+from ._leaving_folds_out import LeavingFoldsOutMixin
 from ._maps import AGGREGATES, LargestPixels, aggregate, upsample
-from ._passes import add_all, count_images, iter_maps, learn
+from ._passes import count_images, iter_maps, learn
+from ._standards import standardize
 
+_REDUCTIONS = (8, 16)  # of the levels that are taken by default: PatchCore's second and third stage of a ResNet
 _FEW = 99  # images, below which no p-value can be 1 %
 _NOT_CALIBRATED = (
     "This {} has no pixel threshold: its training images tell too little of new ones. Fit FPRThresholdCV(detector), "
     "with folds that leave out each image once, and call {} of that; or calibrate_pixels(images) on normal images that "
     "it has not learnt."
 )
-_MANY_FOLDS = 32  # of so many, what each has learnt is not kept from the first pass but worked out in the second
 
 
-class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
+class SpatialDetector(LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator):
     """An outlier detector on images that scores every location.
 
     A subclass brings ``_begin(maps, n_images, n_copies)``, which returns an empty memory of the images to come, or None
@@ -80,7 +81,11 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
             As `DeepFeatureTransformer`. The detector is what it was before.
         """
         self._start_fit(X)
-        self._update(X, normal_rows(y, count_images(X)))
+        rows = normal_rows(y, count_images(X))
+        if self._fitted_params.get("standardize"):
+            self._fit_standards(X, np.arange(count_images(X)) if rows is None else rows)
+        else:
+            self._update(X, rows)
         self._find_measure()  # raises if there is too little to measure by
         return self
 
@@ -97,7 +102,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
             Minus the mean over the levels of what `aggregate` makes of a level's distance map, in units of distance.
             NaN for an image that cannot be used, where `features` has ``on_bad_image="nan"``.
         """
-        measure = self._find_measure()
+        measure = self._find_distances()
         scores = np.full(count_images(X), np.nan)
         for rows, maps in self._iter_maps(self.features_, X):
             scores[rows] = self._score(measure(maps))
@@ -121,7 +126,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
             ``resize="timm"``, the box of it that `find_box` gives. NaN for an image that cannot be used, where
             `features` has ``on_bad_image="nan"``.
         """
-        measure = self._find_measure()
+        measure = self._find_distances()
         size = self.features_.image_size_
         result = np.full((count_images(X), size, size), np.nan, dtype=np.float32)
         for rows, maps in self._iter_maps(self.features_, X):
@@ -215,43 +220,6 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         return np.where(np.isnan(maps), np.nan, (1 + beyond) / (n_images + 1)).astype(np.float32)
 
     @all_or_nothing
-    def fit_score_out_of_fold(self, X, fold):
-        """Fit on all images, and score each by a detector that has not seen its fold: what `FPRThresholdCV` asks for.
-
-        The images go through the network twice, whatever the folds. ``pixel_threshold_`` is set from the maps of the
-        detectors that have not seen the image.
-
-        Parameters
-        ----------
-        X : sequence of images
-            Normal ones.
-        fold : array-like of int of shape (n_samples,)
-            Images with the same number are left out together.
-
-        Returns
-        -------
-        out_of_fold, in_sample : ndarray of shape (n_samples,)
-            Scores.
-
-        Raises
-        ------
-        ValueError, ImageError, BackboneError, WeightsError, DependencyError
-            As `fit`.
-        """
-        self._start_fit(X)
-        numbers, fold = np.unique(fold, return_inverse=True)
-        n_memories = len(numbers) if len(numbers) <= _MANY_FOLDS else 1
-        memories = learn(self._read(X), self._begin, len(fold), fold, n_memories)
-        whole = functools.reduce(lambda one, other: one.merge(other), memories)
-        self._keep(whole)
-        scores, largest = np.full((2, len(fold)), np.nan), self._expect_pixels(len(fold))
-        for number in range(len(numbers)):
-            left_out = memories[number] if len(memories) > 1 else None
-            self._score_fold(X, np.flatnonzero(fold == number), whole, left_out, scores, largest)
-        self._keep_pixels(largest)
-        return scores[0], scores[1]
-
-    @all_or_nothing
     def calibrate_pixels(self, X, y=None):
         """Set ``pixel_threshold_`` from normal images that were not learnt: what split calibration is for images.
 
@@ -271,7 +239,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         ValueError, ImageError, WeightsError, DependencyError
             As `fit`.
         """
-        measure = self._find_measure()
+        measure = self._find_distances()
         check_share("pixel_fpr", self.pixel_fpr)
         rows = normal_rows(y, count_images(X))
         largest = self._expect_pixels(count_images(X) if rows is None else len(rows))
@@ -296,7 +264,16 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
         self._fitted_params = {name: getattr(self, name) for name in self._get_param_names() if name != "features"}
 
     def _make_default_features(self):
-        return DeepFeatureTransformer()
+        """Return the extractor of the default network, with the levels at 1/8 and 1/16 of the image."""
+        from ..deep import level_table  # it needs timm
+
+        features = DeepFeatureTransformer()
+        reductions = level_table(features.backbone)["reduction"]
+        return features.set_params(levels=self._choose_levels(reductions[reductions.isin(_REDUCTIONS)]))
+
+    def _choose_levels(self, reductions):
+        """Return the numbers of the levels to take by default, out of some with their reductions."""
+        return reductions.index.tolist()
 
     def _read(self, X, rows=None):
         """Yield rows and maps of images; one that cannot be used is refused: none is to be missing without a word."""
@@ -315,6 +292,7 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
 
     def _keep(self, memory):
         self.n_samples_seen_ = memory.n_images
+        self._standards = None
         for name in ("pixel_threshold_", "map_peaks_"):
             if hasattr(self, name):
                 delattr(self, name)  # it was another detector's
@@ -326,20 +304,10 @@ class SpatialDetector(ScoredOutlierMixin, StampedEstimator):
     def _expect_pixels(self, n_images):
         return LargestPixels(n_images * self.features_.image_size_**2, read_fpr(self.pixel_fpr))
 
-    def _score_fold(self, X, rows, whole, left_out, scores, largest):
-        """Score some images by a detector that has not seen them, and by itself; take the former's maps in.
-
-        Without what was learnt of them, `left_out`, their maps are held and it is worked out.
-        """
-        measure = self._find_measure()
-        with closing(self._read(X, rows)) as batches:
-            parts = list(batches) if left_out is None else batches
-            left_out = add_all(whole.empty(), parts) if left_out is None else left_out
-            others = self._make_measure(whole.remove(left_out))
-            for rows, maps in parts:
-                distances = others(maps)
-                scores[0, rows], scores[1, rows] = self._score(distances), self._score(measure(maps))
-                largest.add(self._draw(distances))
+    def _find_distances(self):
+        """Return a function from maps to what `_score` and `_draw` take."""
+        measure, standards = self._find_measure(), self._standards
+        return measure if standards is None else lambda maps: standardize(measure(maps), standards)
 
     def _score(self, distances):
         how, top_share = self._fitted_params["aggregate"], self._fitted_params["top_share"]

@@ -5,11 +5,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._parameters import check_int, check_share, read_fpr
-from ..deep import DeepFeatureTransformer
 from ._detector import SpatialDetector
 from ._patches import PatchMemory, PatchNeighbors, check_room
-
-_REDUCTIONS = (8, 16)  # of the levels that are taken by default: PatchCore's second and third stage of a ResNet
 
 
 class PatchNeighborsDetector(SpatialDetector):
@@ -125,12 +122,8 @@ class PatchNeighborsDetector(SpatialDetector):
     def coreset_(self):
         return self._find_measure().coreset
 
-    def _make_default_features(self):
-        from ..deep import level_table  # it needs timm
-
-        features = DeepFeatureTransformer()
-        reductions = level_table(features.backbone)["reduction"]
-        return features.set_params(levels=[int(reductions.index[reductions == at][-1]) for at in _REDUCTIONS])
+    def _choose_levels(self, reductions):
+        return reductions[~reductions.duplicated(keep="last")].index.tolist()
 
     def _begin(self, maps, n_images, n_copies):
         check_room(maps, n_images)  # merged memories share their patches

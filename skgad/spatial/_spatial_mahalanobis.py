@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._labels import normal_rows
-from .._conventions._parameters import check_int, read_fpr
+from .._conventions._parameters import check_bool, check_int, read_fpr
 from .._conventions._transaction import all_or_nothing
 from .._gaussian._laws import chi_quantile
 from .._gaussian._places import KINDS, PIVOT_IMAGES
@@ -28,12 +28,13 @@ class SpatialMahalanobisDetector(SpatialDetector):
     Parameters
     ----------
     features : DeepFeatureTransformer, default=None
-        Network, levels, image size, device; None for ``DeepFeatureTransformer()``, whose parameters a search cannot
-        reach. Its `pool` and `cache` do nothing here: maps are not kept.
-    gaussian : {"tied", "local", "global"}, default="tied"
-        "tied": each location has a mean of its own, and all share one covariance (the paper's). "local": each location
-        has its own Gaussian (PaDiM's form); for images that are aligned, and few channels: it takes memory. "global":
-        one Gaussian over all locations; for textures, and for parts that lie anywhere.
+        Network, levels, image size, device. None for ``DeepFeatureTransformer(levels=[4, 5, 6])``: of its nine levels
+        those at 1/8 and 1/16 of the image, which find most; `level_table` tells those of other networks. Its
+        parameters a search cannot reach. `pool`, `grid` and `cache` do nothing here: maps are not kept.
+    gaussian : {"local", "tied", "global"}, default="local"
+        "local": each location has its own Gaussian (PaDiM's form), which takes memory, the more the more channels a
+        level has. "tied": each location has a mean of its own, and all share one covariance (the paper's). "global":
+        one Gaussian over all locations, for parts that lie anywhere.
     aggregate : {"max", "mean", "top"}, default="max"
         What the distances of a level count in the image score: the largest (the paper's), their mean, or the mean of
         the largest `top_share`.
@@ -42,10 +43,13 @@ class SpatialMahalanobisDetector(SpatialDetector):
     n_components : float in (0, 1], int or None, default=None
         Keep the directions of least variance only, as `NPCA` does with a level's channels (our addition to the paper);
         None keeps all.
-    neighborhood : int, default=1
+    neighborhood : int, default=3
         Side, an odd number of locations, of the square that each location is averaged over first, with zeros beyond the
-        border; 1 (the paper's) for none. With 3 (PatchCore's) image scores were better on most of six sets, maps not:
-        `docs/spatial.md`.
+        border, so that it knows that it lies there (PatchCore's); 1 (the paper's) for none.
+    standardize : bool, default=True
+        Bring the distances at each location to the mean and the deviation that those of its level have, as images tell
+        that were left out in five folds (our addition): where normal images vary more, a large distance says less. A
+        fit goes through the images twice. False (the paper's) for `partial_fit`, which cannot.
     smoothing : float, default=0
         Standard deviation, in pixels, of a Gaussian filter over the anomaly maps; image scores do not see it.
     fpr : float in (0, 1), default=0.01
@@ -133,11 +137,12 @@ class SpatialMahalanobisDetector(SpatialDetector):
         self,
         features=None,
         *,
-        gaussian="tied",
+        gaussian="local",
         aggregate="max",
         top_share=0.05,
         n_components=None,
-        neighborhood=1,
+        neighborhood=3,
+        standardize=True,
         smoothing=0.0,
         fpr=0.01,
         pixel_fpr=0.01,
@@ -148,13 +153,14 @@ class SpatialMahalanobisDetector(SpatialDetector):
         self.top_share = top_share
         self.n_components = n_components
         self.neighborhood = neighborhood
+        self.standardize = standardize
         self.smoothing = smoothing
         self.fpr = fpr
         self.pixel_fpr = pixel_fpr
 
     @all_or_nothing
     def partial_fit(self, X, y=None):
-        """Learn more images: the result is that of a fit on all images so far.
+        """Learn more images: the result is that of a fit on all images so far. For ``standardize=False``.
 
         Parameters
         ----------
@@ -169,9 +175,17 @@ class SpatialMahalanobisDetector(SpatialDetector):
 
         Raises
         ------
-        ValueError, ImageError, BackboneError, WeightsError, DependencyError
+        ValueError
+            As `fit`; if ``standardize`` is set, or ``gaussian``, ``n_components`` or ``neighborhood`` were changed
+            since.
+        ImageError, BackboneError, WeightsError, DependencyError
             As `fit`.
         """
+        if self.standardize or (hasattr(self, "_memory") and self._standards is not None):
+            raise ValueError(
+                "partial_fit cannot standardize distances, which takes all images at once. Fit all, or begin with "
+                "standardize=False."
+            )
         if not hasattr(self, "_memory"):
             self._start_fit(X)
             self._update(X, normal_rows(y, count_images(X)))
@@ -277,5 +291,6 @@ class SpatialMahalanobisDetector(SpatialDetector):
             raise ValueError(
                 f"neighborhood must be odd, a location and as many on each side; got {self.neighborhood!r}."
             )
+        check_bool("standardize", self.standardize)
         if self.n_components is not None:
             check_n_components(self.n_components)
