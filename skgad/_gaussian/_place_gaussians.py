@@ -107,35 +107,82 @@ def estimate_places(sums, n_components=None):
     return PlaceGaussians(sums.shape, sums.mean, sums.deviation, whitening)
 
 
+def factor_places(sums):
+    """Return what a triangular solve measures distances by: of each place the mean, and the factor of the covariance.
+
+    Parameters
+    ----------
+    sums : PlaceSums
+
+    Returns
+    -------
+    mean : ndarray of shape (n_places, n_channels)
+        In the maps' own unit.
+    factor : ndarray of shape (1 or n_places, n_channels, n_channels)
+        Lower triangular, L L^T being the covariance that `estimate_places` measures by: of all places, or of each.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError, ValueError
+        As `estimate_places`.
+    """
+    if not np.isfinite(sums.quartic).all():
+        raise ValueError("maps of normal images hold NaN or infinity")
+    found, _, tells = _factor_all(*_describe_all(sums))
+    _refuse_still(tells)
+    if not sums.is_local:
+        return sums.mean, sums.unit * found
+    factor = np.repeat(found, len(sums.pivot), axis=0)
+    for places, described in _describe_places(sums):
+        own, _, tells = _factor_all(*described)
+        factor[places[tells]] = own
+    return sums.mean, sums.unit * factor
+
+
 def _norms(whitened):
     return np.sqrt(np.einsum("...k,...k->...", whitened, whitened))
 
 
-def _whiten_pooled(sums, n_components):
-    """Return what the covariance that all places share is whitened by."""
+def _describe_all(sums):
+    """Return what is estimated from, of the covariance that all places share: see `_whiten`."""
     n_places = len(sums.pivot)
     covariance = pooled_covariance(sums)
     quartic = central_quartic(sums, covariance).sum()
     noise = sums.largest / (sums.n_rows * n_places) * (n_places if sums.is_local else 1)
-    found, tells = _whiten(covariance[np.newaxis], sums.n_rows * n_places, quartic[np.newaxis], n_components, noise)
+    return covariance[np.newaxis], sums.n_rows * n_places, quartic[np.newaxis], noise
+
+
+def _describe_places(sums):
+    """Yield places that vary enough to tell a scale of their own, some at a time, and the same of their covariances."""
+    variances = place_variances(sums)
+    varied = np.flatnonzero(variances >= _STILL * variances.mean())
+    block = max(1, BLOCK // sums.pivot.shape[1] ** 2)
+    for start in range(0, len(varied), block):
+        places = varied[start : start + block]
+        covariance = place_covariances(sums, places)
+        quartic = central_quartic(sums, covariance, places)
+        yield places, (covariance, sums.n_rows, quartic, sums.largest / sums.n_rows)
+
+
+def _refuse_still(tells):
     if not tells[0]:
         raise np.linalg.LinAlgError("There is no variance, or no noise to shrink by.")
+
+
+def _whiten_pooled(sums, n_components):
+    """Return what the covariance that all places share is whitened by."""
+    found, tells = _whiten(*_describe_all(sums), n_components)
+    _refuse_still(tells)
     return found
 
 
 def _whiten_places(sums, n_components, shared):
     """Return what each place's own covariance is whitened by; where that tells too little, what is `shared`."""
-    variances = place_variances(sums)
-    varied = np.flatnonzero(variances >= _STILL * variances.mean())
-    block = max(1, BLOCK // sums.pivot.shape[1] ** 2)
     parts = []
-    for start in range(0, len(varied), block):
-        places = varied[start : start + block]
-        covariance = place_covariances(sums, places)
-        quartic = central_quartic(sums, covariance, places)
-        own, tells = _whiten(covariance, sums.n_rows, quartic, n_components, sums.largest / sums.n_rows)
+    for places, described in _describe_places(sums):
+        own, tells = _whiten(*described, n_components)
         parts.append((places[tells], own))
-    return _put_together(shared, parts, len(variances))
+    return _put_together(shared, parts, len(sums.pivot))
 
 
 def _put_together(shared, parts, n_places):
@@ -153,7 +200,7 @@ def _fill_up(whitening, n_most):
     return whitening._replace(whitener=np.pad(whitening.whitener, ((0, 0), (0, n_more), (0, 0))))
 
 
-def _whiten(covariance, n_rows, quartic, n_components, noise):
+def _whiten(covariance, n_rows, quartic, noise, n_components):
     """Return what those of a stack of covariances that tell enough are whitened by, and which they are.
 
     Parameters
@@ -163,9 +210,9 @@ def _whiten(covariance, n_rows, quartic, n_components, noise):
         Behind each of them.
     quartic : ndarray of shape (n,)
         Sum of the fourth powers of the norms of the centred rows.
-    n_components : float, int or None
     noise : float
         The variance whose rounding may be left in them.
+    n_components : float, int or None
 
     Returns
     -------
@@ -182,6 +229,13 @@ def _whiten(covariance, n_rows, quartic, n_components, noise):
 
 def _whiten_all(covariance, n_rows, quartic, noise):
     """Return the same along all directions, shrunk by Ledoit and Wolf's intensity."""
+    factor, shrinkage, tells = _factor_all(covariance, n_rows, quartic, noise)
+    # the triangular factor, not the covariance, is inverted: to apply it to maps is one product for all places
+    return Whitening(np.linalg.inv(factor), np.full(len(factor), covariance.shape[-1]), shrinkage), tells
+
+
+def _factor_all(covariance, n_rows, quartic, noise):
+    """Return the triangular factors of those that tell, shrunk; their intensities; and which of all they are."""
     diagonal = np.arange(covariance.shape[-1])
     trace = np.trace(covariance, axis1=1, axis2=2)
     norm = np.einsum("ijk,ijk->i", covariance, covariance)
@@ -193,9 +247,7 @@ def _whiten_all(covariance, n_rows, quartic, noise):
         tells[~tells] = spectra[:, 0] > 10 * len(diagonal) * np.finfo(np.float64).eps * spectra[:, -1]
     shrunk = covariance[tells] * (1.0 - shrinkage[tells])[:, np.newaxis, np.newaxis]
     shrunk[:, diagonal, diagonal] += floor[tells, np.newaxis]
-    factor = np.linalg.cholesky(shrunk)
-    # the triangular factor, not the covariance, is inverted: to apply it to maps is one product for all places
-    return Whitening(np.linalg.inv(factor), np.full(len(factor), len(diagonal)), shrinkage[tells]), tells
+    return np.linalg.cholesky(shrunk), shrinkage[tells], tells
 
 
 def _whiten_least(covariance, n_rows, n_components, noise):
