@@ -14,6 +14,7 @@ __all__ = [
     "ImageWarning",
     "LabelConventionWarning",
     "SkgadError",
+    "TrainingWarning",
     "VersionWarning",
     "WeightsError",
     "WeightsWarning",
@@ -66,6 +67,10 @@ class ImageWarning(UserWarning):
 
 class LabelConventionWarning(UserWarning):
     """``y`` looks like labels of another convention than scikit-learn's +1 (normal) and -1 (anomalous)."""
+
+
+class TrainingWarning(UserWarning):
+    """A training ended before its time: it was interrupted, or a loss was not finite."""
 
 
 class VersionWarning(UserWarning):

@@ -7,8 +7,11 @@ were seen. An array has no names, and cannot be told.
 
 import re
 
-# The names that NPCA, scikit-learn's decompositions and MahalanobisDetector.transform give.
+from .._conventions._levels import TUNED
+
+# The names that NPCA, scikit-learn's decompositions, FineTuner and MahalanobisDetector.transform give.
 _CHOSEN = re.compile(r"(?:^|__)(npca|[a-z]*pca|truncatedsvd|fastica|factoranalysis)\d+$")
+_TUNED = re.compile(rf"__{TUNED}\d+$")
 _MEASURED = re.compile(r"(?:^|__)(?:npca_)?(?:chi|dist)\d+$")
 
 
@@ -18,6 +21,8 @@ def find_learnt_column(X):
         chosen = _CHOSEN.search(name)
         if chosen:
             return name, {"npca": "NPCA", "pca": "PCA"}.get(chosen[1], "the decomposition")
+        if _TUNED.search(name):
+            return name, "FineTuner"
         if _MEASURED.search(name):
             return name, "MahalanobisDetector"
     return None

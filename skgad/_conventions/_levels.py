@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pandas as pd
 
+TUNED = "tuned"  # in the name of a feature of a network that has learnt from the images
 _LEVEL = re.compile(r"^((?:.+__)?level\d+)__")
 _CELL = re.compile(r"__(g\d+r\d+c\d+)__")
 _CELL_FIRST = re.compile(r"(g\d+r\d+c\d+)__")
@@ -130,6 +131,12 @@ def split_name(name):
     rest = name[level.end() :] if level else name
     cell = _CELL_FIRST.match(rest) if level else None
     return level[1] if level else "", cell[1] if cell else "", rest[cell.end() :] if cell else rest
+
+
+def mark_learnt(names):
+    """Return names of features as those of features that were learnt: ``level7__tuned0013`` for ``level7__0013``."""
+    parts = (str(name).rpartition("__") for name in names)
+    return np.asarray([f"{front}{line}{TUNED}{last}" for front, line, last in parts], dtype=object)
 
 
 def frame(values, names, like=None):

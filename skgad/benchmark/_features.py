@@ -13,10 +13,11 @@ import pandas as pd
 from sklearn.base import clone
 from tqdm.auto import tqdm
 
+from .._conventions._atomic import write_atomically
 from .._conventions._levels import frame
 from ..deep import DeepFeatureTransformer, cache_info
 from ._cost import measured
-from ._store import digest, read_whole, write_atomically
+from ._store import digest, read_whole
 
 
 class Features(NamedTuple):

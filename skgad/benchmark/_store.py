@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._conventions._atomic import write_atomically
 from .._conventions._warnings import warn
 
 
@@ -186,18 +187,3 @@ def digest(*parts):
             found.update(repr(part).encode())
         found.update(b"\n")
     return found.hexdigest()[:32]
-
-
-def write_atomically(path, write):
-    """Write a file beside its place, by a function that takes the open file, and move it there in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())  # or the name may reach the disk before what it names, and the power fail between
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

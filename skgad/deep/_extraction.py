@@ -58,6 +58,10 @@ class Extraction:
         Of the features.
     is_random : bool
         Whether the weights are.
+    source : Source
+        Of the network.
+    resize : callable
+        From a decoded image to the square that the network sees, a tensor (3, size, size).
     find_box : callable
         From the height and width of an image to the box of it that the square shows.
 
@@ -73,18 +77,18 @@ class Extraction:
         _check_choice("pool", pool, _POOLS)
         self._sides = read_grid(grid)
         _check_choice("precision", precision, PRECISIONS)
-        self._source = find_source(backbone, weights)
-        self._architecture = self._source.architecture
-        self.is_random = self._source.is_random
+        self.source = find_source(backbone, weights)
+        self._architecture = self.source.architecture
+        self.is_random = self.source.is_random
         known = [level.number for level in self._architecture.levels]
         chosen = choose_levels(levels, known, of=f"the levels of {backbone!r}")
         size = self._architecture.image_size if image_size is None else int(image_size)
-        self._source.check_size(size)
+        self.source.check_size(size)
         self.settings = {
             "backbone": self._architecture.name,
             "levels": chosen,
             "image_size": size,
-            "resize": describe_rule(resize, self._source, size),
+            "resize": describe_rule(resize, self.source, size),
             "pool": pool,
             "grid": list(self._sides),
             "precision": precision,
@@ -92,8 +96,8 @@ class Extraction:
             "std": list(self._architecture.std),
             "modules": [self._architecture.levels[number - 1].module for number in chosen],
         }
-        self._resize = make_resizer(resize, self._source, size)
-        self.find_box = partial(find_box, resize, self._source, size)
+        self.resize = make_resizer(resize, self.source, size)
+        self.find_box = partial(find_box, resize, self.source, size)
         if self._sides != (1,):
             self._check_has_maps("no cells: take grid=1")
         widths = tuple((number, self._architecture.levels[number - 1].channels) for number in chosen)
@@ -101,9 +105,9 @@ class Extraction:
 
     def identify(self, store, device):
         """Return the `Identity` of the network; an open store may know it, so that no network is needed."""
-        known = self._source.find_identity()
+        known = self.source.find_identity()
         if known is None and store is not None:
-            origin = self._source.describe_origin()
+            origin = self.source.describe_origin()
             known = None if origin is None else recall(store, origin)
         if known is None:
             known = self.load_network(device).identity
@@ -112,7 +116,7 @@ class Extraction:
 
     def load_network(self, device):
         """Return the network on a device, once a process."""
-        return load_network(self._source, device)
+        return load_network(self.source, device)
 
     def pool_images(self, images, identity, *, device, batch_size, num_workers, store=None):
         """Yield the pooled features of images, in batches; an open store gets all levels of what it lacks."""
@@ -127,7 +131,7 @@ class Extraction:
 
         batches = extract(
             images,
-            self._resize,
+            self.resize,
             run,
             n_features=sum(self._count_features(number) for number in numbers),
             batch_size=batch_size,
@@ -153,7 +157,7 @@ class Extraction:
             self._check(network.identity, identity)
             return network.map_levels(batch, self.settings["levels"], self.settings["precision"])
 
-        return extract_maps(images, rows, self._resize, run, batch_size=batch_size, num_workers=num_workers)
+        return extract_maps(images, rows, self.resize, run, batch_size=batch_size, num_workers=num_workers)
 
     def verify(self, settings, identity, found):
         """Raise WeightsError unless these settings and this network are those that an estimator was fitted with."""
@@ -171,7 +175,7 @@ class Extraction:
             raise
 
     def _note(self, store, identity):
-        origin = None if store is None else self._source.describe_origin()
+        origin = None if store is None else self.source.describe_origin()
         if origin is not None:
             note(store, origin, identity)
 

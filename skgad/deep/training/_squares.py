@@ -1,0 +1,76 @@
+"""The images of a training, as the squares that the network sees: held where there is room, else read again."""
+
+import numpy as np
+import torch
+
+from .._batches import extract_maps
+
+_MOST_HELD = 2e9  # bytes
+
+
+class Squares:
+    """Images, resized, on the scale 0..255.
+
+    Parameters
+    ----------
+    images : sequence of images
+        What `check_images` returned.
+    rows : ndarray of int of shape (n_images,)
+        Positions of those that are meant.
+    resize : callable
+        From a decoded image to a tensor (3, size, size).
+    image_size : int
+    num_workers : int
+        Threads that read.
+    """
+
+    def __init__(self, images, rows, resize, image_size, num_workers):
+        self._images, self.rows, self._resize, self._num_workers = images, rows, resize, num_workers
+        self._held = None
+        if len(rows) * 12 * image_size**2 <= _MOST_HELD:
+            parts = [squares for _, squares in self._read(np.arange(len(rows)), 32)]
+            self._held = torch.cat(parts)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def batches(self, order, batch_size):
+        """Yield indices, some of `order`, and their squares, a tensor (n, 3, size, size).
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be used.
+        """
+        if self._held is None:
+            yield from self._read(order, batch_size)
+            return
+        for start in range(0, len(order), batch_size):
+            part = order[start : start + batch_size]
+            yield part, self._held[torch.from_numpy(part)]
+
+    def _read(self, order, batch_size):
+        batches = extract_maps(
+            self._images,
+            self.rows[order],
+            self._resize,
+            lambda squares: [squares],
+            batch_size=batch_size,
+            num_workers=self._num_workers,
+        )
+        start = 0
+        for batch in batches:
+            if batch.errors:
+                raise batch.errors[0]
+            yield order[start : start + batch.n_images], batch.maps[0]
+            start += batch.n_images
+
+
+def to_bytes(square):
+    """Return a square as an image of bytes, (height, width, 3)."""
+    return square.permute(1, 2, 0).round().clamp(0, 255).numpy().astype(np.uint8)
+
+
+def to_squares(images):
+    """Return images of bytes (n, height, width, 3) as squares, a float32 tensor (n, 3, height, width)."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
