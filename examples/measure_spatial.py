@@ -96,6 +96,7 @@ def main():
     parser.add_argument(
         "--out", type=Path, required=True, help="a CSV file; sets that are in it are not measured again"
     )
+    parser.add_argument("--methods", nargs="*", help="those whose names hold one of these; all by default")
     parser.add_argument("--times", help="measure times and sizes on this set instead")
     options = parser.parse_args()
     extractor = DeepFeatureTransformer(options.backbone, image_size=options.image_size)
@@ -107,7 +108,7 @@ def main():
     done = pd.read_csv(options.out) if options.out.exists() else pd.DataFrame(columns=["set"])
     for name in options.sets or find_sets(options.root):
         if name not in set(done["set"]):
-            rows = measure_set(extractor, options.root / name)
+            rows = measure_set(extractor, options.root / name, options.methods or [""])
             done = pd.concat([done, pd.DataFrame({"set": name, **row} for row in rows)])
             done.to_csv(options.out, index=False)
             print(name, done[done["set"] == name].round(3).to_string(index=False), flush=True)
@@ -118,7 +119,7 @@ def find_sets(root):
     return sorted(str(folder.parent.parent.relative_to(root)) for folder in root.glob("**/train/good"))
 
 
-def measure_set(extractor, folder):
+def measure_set(extractor, folder, wanted):
     data = load_image_folder(folder)
     train, test = [str(path) for path in data.X_train], [str(path) for path in data.X_test]
     extractor = clone(extractor).fit(train)
@@ -130,6 +131,9 @@ def measure_set(extractor, folder):
     size = extractor.image_size_
     masks = read_masks(data, size)
     rows = []
+
+    def is_wanted(method):
+        return any(part in method for part in wanted)
 
     def score(method, detector, aggregate):
         rows.append({"method": method, "aggregate": aggregate, "image AUROC": auroc(detector, test, data.y_test)})
@@ -143,6 +147,8 @@ def measure_set(extractor, folder):
         rows[-1].update({"pixel AUROC": found.roc_auc, "pixel AP": found.average_precision, "PRO": found.pro_auc})
 
     for method, (levels, changes) in GAUSSIANS.items():
+        if not is_wanted(method):
+            continue
         detector = SpatialMahalanobisDetector(StoredMaps(levels, size), **{**PAPERS, **changes})
         try:
             detector.fit(train)  # is there room?
@@ -154,24 +160,31 @@ def measure_set(extractor, folder):
             if aggregate == "max":
                 draw(method, detector)
     for method, (levels, smoothing) in PATCHCORES.items():
+        if not is_wanted(method):
+            continue
         patchcore = PatchNeighborsDetector(StoredMaps(levels, size), smoothing=smoothing).fit(train)
         score(method, patchcore, "max")
         draw(method, patchcore)
     pooled_from_maps = PooledMaps()
     for method, steps in {"pooled": [], "pooled, NPCA 1 %": [NPCA(0.01)]}.items():
+        if not is_wanted(method):
+            continue
         score(method, make_pipeline(pooled_from_maps, *steps, MahalanobisDetector()).fit(train), "sum")
     pooled = make_pipeline(pooled_from_maps, NPCA(0.01), MahalanobisDetector())
     line = make_pipeline(PooledMaps(quarters=True), MahalanobisDetector(levels="joint"))
     tied = SpatialMahalanobisDetector(StoredMaps(ALL, size), **PAPERS)
     best = SpatialMahalanobisDetector(StoredMaps(GAUSSIANS[BEST][0], size))
     patchcore = PatchNeighborsDetector(StoredMaps(PATCHCORES[PATCHCORE][0], size))
-    score("make_line", clone(line).fit(train), "sum")
+    if is_wanted("make_line"):
+        score("make_line", clone(line).fit(train), "sum")
     for method, first, second in [
         ("pooled NPCA 1 % + tied", pooled, tied),
         ("pooled NPCA 1 % + PatchCore", pooled, patchcore),
         ("make_line + PatchCore", line, patchcore),
         (f"make_line + {BEST}", line, best),
     ]:
+        if not is_wanted(method):
+            continue
         combined = CombinedDetector([("pooled", first), ("spatial", clone(second))])
         score(method, combined.fit(train), "max")
     return rows

@@ -3,6 +3,7 @@
 Where a place's own rows tell no scale, it takes the covariance that all places share.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -143,7 +144,7 @@ def _norms(whitened):
     return np.sqrt(np.einsum("...k,...k->...", whitened, whitened))
 
 
-def _describe_all(sums):
+def _describe_all(sums) -> tuple[np.ndarray, int, np.ndarray, float]:
     """Return what is estimated from, of the covariance that all places share: see `_whiten`."""
     n_places = len(sums.pivot)
     covariance = pooled_covariance(sums)
@@ -152,7 +153,7 @@ def _describe_all(sums):
     return covariance[np.newaxis], sums.n_rows * n_places, quartic[np.newaxis], noise
 
 
-def _describe_places(sums):
+def _describe_places(sums) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, int, np.ndarray, float]]]:
     """Yield places that vary enough to tell a scale of their own, some at a time, and the same of their covariances."""
     variances = place_variances(sums)
     varied = np.flatnonzero(variances >= _STILL * variances.mean())

@@ -1,14 +1,16 @@
-"""The only room with torch and timm: backbones and their levels, weights, images, the cache, the extractor."""
+"""The only room with torch and timm: backbones and their levels, weights, images, the cache, the extractor, tuning."""
 
 from ._backbone import Backbone
 from ._cache import CacheInfo, cache_info, clear_cache, limit_cache
 from ._transformer import DeepFeatureTransformer
+from .training import FineTuner
 
 __all__ = [
     "AugmentedImages",
     "Backbone",
     "CacheInfo",
     "DeepFeatureTransformer",
+    "FineTuner",
     "augment",
     "cache_info",
     "clear_cache",

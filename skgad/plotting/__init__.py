@@ -6,6 +6,7 @@ from ._fpr_calibration import FPRCalibrationDisplay
 from ._fpr_curve import FPRCurveDisplay
 from ._level_auroc import LevelAUROCDisplay
 from ._score_histogram import ScoreHistogramDisplay
+from ._training import TrainingDisplay
 
 __all__ = [
     "AnomalyMapDisplay",
@@ -14,4 +15,5 @@ __all__ = [
     "FPRCurveDisplay",
     "LevelAUROCDisplay",
     "ScoreHistogramDisplay",
+    "TrainingDisplay",
 ]

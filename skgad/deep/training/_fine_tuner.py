@@ -1,8 +1,7 @@
 """An extractor whose network is tuned to the normal images first."""
 
 from contextlib import closing
-from math import isnan
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -118,7 +117,7 @@ class FineTuner(TransformerMixin, StampedEstimator):
     --------
     >>> import numpy as np
     >>> from skgad import DeepFeatureTransformer
-    >>> from skgad.deep.training import FineTuner
+    >>> from skgad.deep import FineTuner
     >>> images = np.random.default_rng(0).integers(100, 130, size=(12, 64, 64, 3), dtype=np.uint8)
     >>> features = DeepFeatureTransformer("tf_efficientnet_lite0", levels=[5, 6], image_size=64)
     >>> tuner = FineTuner(features, max_epochs=1).fit(images)
@@ -319,7 +318,7 @@ class FineTuner(TransformerMixin, StampedEstimator):
             if not (value is None or isinstance(value, str)) or value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}.")
         rate = self.learning_rate
-        if not isinstance(rate, Real) or isinstance(rate, bool) or isnan(rate) or not 0 <= rate < np.inf:
+        if not isinstance(rate, Real) or isinstance(rate, bool) or not 0 <= float(rate) < np.inf:
             raise ValueError(f"learning_rate must be a non-negative number; got {rate!r}.")
         check_int("batch_size", self.batch_size)
         check_int("max_epochs", self.max_epochs, 0)
@@ -328,11 +327,7 @@ class FineTuner(TransformerMixin, StampedEstimator):
         if self.severity > 10:
             raise ValueError(f"severity must lie in 1..10; got {self.severity!r}.")
         check_share("validation_fraction", self.validation_fraction)
-        if not isinstance(self.random_state, Integral) or isinstance(self.random_state, bool) or self.random_state < 0:
-            raise ValueError(
-                f"random_state must be a non-negative int, or a checkpoint could not be gone on from; got "
-                f"{self.random_state!r}."
-            )
+        check_int("random_state", self.random_state, 0)
         left_out = ("features", "verbose")
         return {name: getattr(self, name) for name in self._get_param_names() if name not in left_out}
 

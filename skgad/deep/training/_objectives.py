@@ -72,7 +72,8 @@ class GaussianObjective:
         return lay_out_map(output, level)
 
     def settle(self, batches):
-        sums, waiting = [], []
+        sums: list = []
+        waiting: list = []
         for maps in batches:
             maps = [level.cpu().numpy() for level in maps]
             if not sums:
@@ -154,11 +155,8 @@ class SVDDObjective:
         return pool_locations(output, level, "mean")
 
     def settle(self, batches):
-        total, n_images = 0.0, 0
-        for outputs in batches:
-            pooled = torch.cat(outputs, dim=1).double()
-            total, n_images = total + pooled.sum(dim=0), n_images + len(pooled)
-        self._centre = (total / n_images).float()
+        parts = [torch.cat(outputs, dim=1) for outputs in batches]
+        self._centre = torch.cat(parts).double().mean(dim=0).float()
 
     def losses(self, outputs, altered=None):
         return self.scores(outputs)

@@ -29,7 +29,7 @@ class Squares:
         self._held = None
         if len(rows) * 12 * image_size**2 <= _MOST_HELD:
             parts = [squares for _, squares in self._read(np.arange(len(rows)), 32)]
-            self._held = torch.cat(parts)
+            self._held = torch.cat([torch.empty(0, 3, image_size, image_size), *parts])
 
     def __len__(self):
         return len(self.rows)
