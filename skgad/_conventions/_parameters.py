@@ -24,6 +24,12 @@ def check_bool(name, value):
         raise ValueError(f"{name} must be True or False; got {value!r}.")
 
 
+def check_learning_rate(value):
+    """Raise ValueError unless a parameter ``learning_rate`` is a finite number that is not negative."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < math.inf:
+        raise ValueError(f"learning_rate must be a non-negative number; got {value!r}.")
+
+
 def check_share(name, value, *, closed=False):
     """Raise ValueError unless a parameter lies in (0, 1), or in (0, 1] where it is `closed`."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)

@@ -3,10 +3,11 @@
 from ._backbone import Backbone
 from ._cache import CacheInfo, cache_info, clear_cache, limit_cache
 from ._transformer import DeepFeatureTransformer
-from .training import FineTuner
+from .training import AutoencoderDetector, FineTuner
 
 __all__ = [
     "AugmentedImages",
+    "AutoencoderDetector",
     "Backbone",
     "CacheInfo",
     "DeepFeatureTransformer",

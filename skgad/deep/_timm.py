@@ -72,6 +72,11 @@ def create_model(name, pretrained=False):
         return timm.create_model(name, pretrained=pretrained)
 
 
+def create_encoder(name, n_outputs):
+    """Return a timm network with random weights, whose classifier gives so many numbers."""
+    return timm.create_model(name, pretrained=False, num_classes=n_outputs)
+
+
 def lay_out(name):
     """Return the network without numbers (on torch's meta device), its levels' modules, and their channels if told."""
     with torch.device("meta"):  # shapes only: no weight is made, nothing is computed

@@ -1,21 +1,20 @@
 """An extractor whose network is tuned to the normal images first."""
 
 from contextlib import closing
-from numbers import Real
 
 import numpy as np
-import pandas as pd
 from sklearn.base import TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..._conventions._base import StampedEstimator
 from ..._conventions._labels import normal_rows
 from ..._conventions._levels import mark_learnt
-from ..._conventions._parameters import check_int, check_share
+from ..._conventions._parameters import check_int, check_learning_rate, check_share
 from ..._conventions._transaction import all_or_nothing
 from ..._images._sequence import check_images
 from .._persistence import StateDict
 from .._transformer import DeepFeatureTransformer
+from ._history import to_frame
 
 # torch is imported inside the methods that need it: `import skgad.deep` stays light.
 
@@ -211,7 +210,7 @@ class FineTuner(TransformerMixin, StampedEstimator):
         self.extractor_ = self._hand_on(features, tuned.model).fit(X)
         self.levels_ = self.extractor_.levels_
         self.train_rows_, self.validation_rows_ = tuned.rows, tuned.validation_rows
-        self.history_ = pd.DataFrame(tuned.history).assign(kept=lambda table: table["epoch"] == tuned.best)
+        self.history_ = to_frame(tuned.loop)
         self._settled, self._fitted = tuned.settled, parameters
         return self
 
@@ -317,9 +316,7 @@ class FineTuner(TransformerMixin, StampedEstimator):
             value = getattr(self, name)
             if not (value is None or isinstance(value, str)) or value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}.")
-        rate = self.learning_rate
-        if not isinstance(rate, Real) or isinstance(rate, bool) or not 0 <= float(rate) < np.inf:
-            raise ValueError(f"learning_rate must be a non-negative number; got {rate!r}.")
+        check_learning_rate(self.learning_rate)
         check_int("batch_size", self.batch_size)
         check_int("max_epochs", self.max_epochs, 0)
         check_int("patience", self.patience)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -196,3 +197,15 @@ class Loop:
         self.history = [Epoch(*row) for row in found["history"]]
         self.best, self._best_state = found["best"], found["best_state"]
         return True
+
+
+@contextmanager
+def repeatable(device):
+    """Let CUDA take no convolution whose sums come in another order each time; the caller's setting comes back."""
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    try:
+        if device.type == "cuda":
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

@@ -1,6 +1,5 @@
 """A whole tuning: images divided, the objective settled by the frozen network, the network trained."""
 
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -8,9 +7,9 @@ import torch
 
 from ._checkpoint import Checkpoint, digest_training
 from ._examination import examine_by_loss, examine_by_vicinity
-from ._loop import Loop, NotFiniteError, Plan
+from ._loop import Loop, NotFiniteError, Plan, repeatable
 from ._objectives import make_objective
-from ._squares import Squares, to_bytes, to_squares
+from ._squares import Squares, divide, to_bytes, to_squares
 from ._tuned_network import TunedNetwork
 from ._vicinity import alter
 
@@ -21,8 +20,7 @@ class Tuned(NamedTuple):
     """What a tuning gives."""
 
     model: torch.nn.Module  # on the CPU
-    history: list  # of Epoch
-    best: int  # the epoch whose state the model has
+    loop: Loop
     settled: list  # the objective's arrays
     rows: np.ndarray  # of the images that were trained on
     validation_rows: np.ndarray
@@ -54,7 +52,8 @@ def tune(extraction, images, rows, device, parameters, num_workers, advance=None
     network = TunedNetwork(extraction.source, levels, device, extraction.settings["precision"])
     objective = make_objective(parameters["objective"], levels, parameters["gaussian"], parameters["aggregate"])
     seed = parameters["random_state"]
-    trained, held_out = _divide(rows, parameters["validation"], parameters["validation_fraction"], seed)
+    fraction = parameters["validation_fraction"] if parameters["validation"] else 0.0
+    trained, held_out = divide(rows, fraction, seed)
     size = extraction.settings["image_size"]
     squares, others = (Squares(images, part, extraction.resize, size, num_workers) for part in (trained, held_out))
     checkpoint = None
@@ -67,7 +66,7 @@ def tune(extraction, images, rows, device, parameters, num_workers, advance=None
         image = alter(to_bytes(square), [seed, 3, *seeds], scheme=scheme, severity=severity)
         return to_squares([image])[0]
 
-    with _repeatable(device):
+    with repeatable(device):
         objective.settle(_answers(network, objective, squares))
         examine = None
         if parameters["validation"] == "vicinity":
@@ -96,21 +95,7 @@ def tune(extraction, images, rows, device, parameters, num_workers, advance=None
         except NotFiniteError as error:
             raise ValueError(f"{error}.") from error
     model = network.model.requires_grad_(False).cpu()
-    return Tuned(model, loop.history, loop.best, objective.to_arrays(), trained, held_out)
-
-
-def _divide(rows, validation, fraction, seed):
-    """Return the positions to train on and those to examine on, drawn by chance; none of the latter without a use."""
-    if validation is None:
-        return rows, rows[:0]
-    n_held_out = max(1, round(fraction * len(rows)))
-    drawn = np.random.default_rng([seed, 4]).permutation(len(rows))
-    if len(rows) - n_held_out < 2:
-        raise ValueError(
-            f"n_samples = {len(rows)} normal images are too few to train on {len(rows) - n_held_out} of them and "
-            f"examine on {n_held_out}. Give more, or set validation=None."
-        )
-    return np.sort(rows[drawn[n_held_out:]]), np.sort(rows[drawn[:n_held_out]])
+    return Tuned(model, loop, objective.to_arrays(), trained, held_out)
 
 
 def _answers(network, objective, squares):
@@ -118,15 +103,3 @@ def _answers(network, objective, squares):
     for _, part in squares.batches(np.arange(len(squares)), _SETTLING):
         with torch.no_grad(), network.at_work():
             yield network(part, objective.take)
-
-
-@contextmanager
-def _repeatable(device):
-    """Let CUDA take no convolution whose sums come in another order each time; the caller's setting comes back."""
-    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    try:
-        if device.type == "cuda":
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        yield
-    finally:
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

@@ -22,12 +22,14 @@ class Squares:
     image_size : int
     num_workers : int
         Threads that read.
+    held : bool, default=True
+        Whether they are held, where there is room.
     """
 
-    def __init__(self, images, rows, resize, image_size, num_workers):
+    def __init__(self, images, rows, resize, image_size, num_workers, held=True):
         self._images, self.rows, self._resize, self._num_workers = images, rows, resize, num_workers
         self._held = None
-        if len(rows) * 12 * image_size**2 <= _MOST_HELD:
+        if held and len(rows) * 12 * image_size**2 <= _MOST_HELD:
             parts = [squares for _, squares in self._read(np.arange(len(rows)), 32)]
             self._held = torch.cat([torch.empty(0, 3, image_size, image_size), *parts])
 
@@ -64,6 +66,24 @@ class Squares:
                 raise batch.errors[0]
             yield order[start : start + batch.n_images], batch.maps[0]
             start += batch.n_images
+
+
+def divide(rows, fraction, random_state):
+    """Return positions to train on and a share of them to examine on, drawn by chance; none of the latter for 0.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two would be trained on.
+    """
+    n_held_out = max(1, round(fraction * len(rows))) if fraction else 0
+    if len(rows) - n_held_out < 2:
+        raise ValueError(
+            f"n_samples = {len(rows)} normal images are too few to train on {len(rows) - n_held_out} of them and "
+            f"examine on {n_held_out}. Give more."
+        )
+    drawn = np.random.default_rng([random_state, 4]).permutation(len(rows))
+    return np.sort(rows[drawn[n_held_out:]]), np.sort(rows[drawn[:n_held_out]])
 
 
 def to_bytes(square):
