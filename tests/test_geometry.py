@@ -60,7 +60,7 @@ def test_box_of_the_other_rules_is_the_whole_image(shape, antialias):
 @pytest.mark.parametrize("rule", ["bilinear", "antialias", "timm"])
 def test_extractor_says_what_its_own_resizer_shows(rule):
     extractor = DeepFeatureTransformer(LITE0, levels=[3], image_size=64, resize=rule)
-    square = extractor._resolve()._resize(ramps(60, 200))
+    square = extractor._resolve().resize(ramps(60, 200))
     square[2] = square[2].round()
     np.testing.assert_allclose(extractor.find_box(60, 200), box_of(torch.as_tensor(square)), atol=0.5)
 
@@ -75,7 +75,9 @@ def photograph(height, width, seed, hole=None):
 
 def fitted(height, width, rule):
     features = DeepFeatureTransformer(LITE0, levels=[2, 3], image_size=96, resize=rule)
-    detector = SpatialMahalanobisDetector(features, gaussian="global", pixel_fpr=0.001)
+    detector = SpatialMahalanobisDetector(
+        features, gaussian="global", neighborhood=1, standardize=False, pixel_fpr=0.001
+    )
     detector.fit([photograph(height, width, seed) for seed in range(10)])
     return detector.calibrate_pixels([photograph(height, width, seed) for seed in range(20, 30)])
 

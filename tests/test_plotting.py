@@ -587,7 +587,11 @@ def test_detector_without_p_values_is_refused(judged):
 
 
 def find_constructor(cls):
-    names = {FPRCurveDisplay: "from_curve", plotting.ExplanationDisplay: "from_parts"}
+    names = {
+        FPRCurveDisplay: "from_curve",
+        plotting.ExplanationDisplay: "from_parts",
+        plotting.TrainingDisplay: "from_history",
+    }
     return getattr(cls, names.get(cls, "from_predictions"))
 
 
@@ -596,6 +600,9 @@ def draw(name, **options):
     y, distances = np.repeat([1, -1], 5), np.arange(1.0, 21).reshape(10, 2)
     inputs = {
         "AnomalyMapDisplay": (grey(), spot()),
+        "TrainingDisplay": (
+            pd.DataFrame({"epoch": [0, 1], "loss": [3.0, 2.0], "criterion": np.nan, "kept": [0.0, 1.0]}),
+        ),
         "ExplanationDisplay": (pd.DataFrame({"image": 0, "level": ["level1", "level2"], "contribution": [3.0, -1.0]}),),
         "ScoreHistogramDisplay": (y, -distances[:, 0]),
         "LevelAUROCDisplay": (y, distances),
@@ -642,8 +649,10 @@ def test_missing_matplotlib_is_named_with_its_remedy(name, monkeypatch):
     cls = type(display)
     calls = {
         "plot": display.plot,
-        find_constructor(cls).__name__: lambda: find_constructor(cls)(None, None),
-        "from_estimator": lambda: cls.from_estimator(None, None, **({"y": None} if cls is LevelAUROCDisplay else {})),
+        find_constructor(cls).__name__: lambda: find_constructor(cls)(
+            *[None] * (1 if name == "TrainingDisplay" else 2)
+        ),
+        "from_estimator": lambda: cls.from_estimator(*nothing, **({"y": None} if cls is LevelAUROCDisplay else {})),
     }
     for method, call in calls.items():
         with pytest.raises(DependencyError, match=rf"{name}.{method} needs matplotlib.*pip install matplotlib"):
