@@ -96,6 +96,17 @@ def test_the_score_is_the_papers_with_the_frozen_networks_gaussians():
     frozen = FineTuner(make_features(), learning_rate=0.0, max_epochs=1, validation=None).fit(images)
     detector = SpatialMahalanobisDetector(make_features(), gaussian="tied", neighborhood=1, standardize=False)
     np.testing.assert_allclose(frozen.score_samples(new), detector.fit(images).score_samples(new), rtol=1e-4)
+    np.testing.assert_allclose(frozen.score_maps(new), detector.score_maps(new), rtol=1e-3)
+
+
+@pytest.mark.parametrize("objective", ["svdd", "fcdd"])
+def test_every_objective_has_maps(objective):
+    images, odd = draw_images(), draw_images(4, seed=1)
+    odd[:, 4:14, 18:28] = 255
+    tuner = FineTuner(make_features(), objective=objective, max_epochs=0).fit(images)
+    maps = tuner.score_maps(odd)
+    assert maps.shape == (4, SIDE, SIDE)
+    assert maps[:, 4:14, 18:28].mean() > 1.5 * maps[:, 20:, :16].mean()
 
 
 def test_the_same_seed_gives_the_same_network_and_another_another():

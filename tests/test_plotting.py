@@ -647,11 +647,10 @@ def test_missing_matplotlib_is_named_with_its_remedy(name, monkeypatch):
     for module in ("matplotlib", "matplotlib.pyplot"):
         monkeypatch.setitem(sys.modules, module, None)
     cls = type(display)
+    nothing = [None] * (1 if name == "TrainingDisplay" else 2)
     calls = {
         "plot": display.plot,
-        find_constructor(cls).__name__: lambda: find_constructor(cls)(
-            *[None] * (1 if name == "TrainingDisplay" else 2)
-        ),
+        find_constructor(cls).__name__: lambda: find_constructor(cls)(*nothing),
         "from_estimator": lambda: cls.from_estimator(*nothing, **({"y": None} if cls is LevelAUROCDisplay else {})),
     }
     for method, call in calls.items():

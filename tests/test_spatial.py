@@ -20,11 +20,12 @@ from threadpoolctl import threadpool_info
 from skgad import NPCA, DeepFeatureTransformer, FPRThresholdCV
 from skgad._gaussian._place_gaussians import estimate_places
 from skgad._gaussian._places import PlaceSums, count_bytes
+from skgad._images._upsampling import upsample
 from skgad.deep import Backbone, _network
 from skgad.deep._sources import find_source
 from skgad.exceptions import BackboneError, ImageError, ImageWarning, WeightsError, WorkingPointWarning
 from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector
-from skgad.spatial._maps import LargestPixels, aggregate, upsample
+from skgad.spatial._maps import LargestPixels, aggregate
 from skgad.spatial._standards import DistanceSums
 
 from .conftest import LITE0

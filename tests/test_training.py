@@ -42,7 +42,7 @@ def settle(objective, maps):
 def test_distances_are_those_of_the_arithmetic(gaussian, n_images):
     learnt, new = draw_maps(n_images), draw_maps(5, seed=1)
     objective = settle(GaussianObjective([1, 2], gaussian), learnt)
-    found = objective.distances([torch.from_numpy(level) for level in new])
+    found = objective.maps([torch.from_numpy(level) for level in new])
     for one, level, old in zip(found, new, learnt, strict=True):
         sums = PlaceSums.begin(old[:16], gaussian)
         sums.add(old)
@@ -53,7 +53,7 @@ def test_distances_are_those_of_the_arithmetic(gaussian, n_images):
 def test_the_loss_is_the_mean_over_levels_of_the_aggregated_distances(aggregate, over):
     objective = settle(GaussianObjective([1, 2], "tied", aggregate), draw_maps(40))
     new = [torch.from_numpy(level) for level in draw_maps(5, seed=1)]
-    expected = np.mean([over(level.numpy(), axis=(1, 2)) for level in objective.distances(new)], axis=0)
+    expected = np.mean([over(level.numpy(), axis=(1, 2)) for level in objective.maps(new)], axis=0)
     np.testing.assert_allclose(objective.losses(new).numpy(), expected, rtol=1e-6)
 
 

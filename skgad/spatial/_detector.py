@@ -17,10 +17,11 @@ from .._conventions._labels import normal_rows
 from .._conventions._parameters import check_share, read_fpr
 from .._conventions._transaction import all_or_nothing
 from .._conventions._warnings import warn
+from .._images._upsampling import upsample
 from ..deep import DeepFeatureTransformer
 from ..exceptions import WorkingPointWarning
 from ._leaving_folds_out import LeavingFoldsOutMixin
-from ._maps import AGGREGATES, LargestPixels, aggregate, upsample
+from ._maps import AGGREGATES, LargestPixels, aggregate
 from ._passes import count_images, iter_maps, learn
 from ._standards import standardize
 

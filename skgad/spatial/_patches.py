@@ -7,8 +7,9 @@ import psutil
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
+from .._images._upsampling import upsample
 from ._coreset import choose_coreset
-from ._maps import average_around, upsample
+from ._maps import average_around
 
 _NEIGHBOURHOOD = 3  # locations that a patch is averaged over, along a side
 _BLOCK = 256  # patches whose products with the memory are held at a time

@@ -12,6 +12,7 @@ from ..._conventions._levels import mark_learnt
 from ..._conventions._parameters import check_int, check_learning_rate, check_share
 from ..._conventions._transaction import all_or_nothing
 from ..._images._sequence import check_images
+from ..._images._upsampling import upsample
 from .._persistence import StateDict
 from .._transformer import DeepFeatureTransformer
 from ._history import to_frame
@@ -258,20 +259,47 @@ class FineTuner(TransformerMixin, StampedEstimator):
         check_is_fitted(self)
         import torch
 
-        from ._objectives import make_objective
-
-        fitted = self._fitted
-        objective = make_objective(fitted["objective"], self.levels_, fitted["gaussian"], fitted["aggregate"])
-        objective.take_arrays(self._settled)
         scores = np.full(len(check_images(X, items=False)), np.nan)
+        objective = self._find_objective()
         with torch.no_grad():
-            if fitted["objective"] == "svdd":
+            if self._fitted["objective"] == "svdd":
                 pooled = clone(self.extractor_).set_params(pool="mean", grid=1).fit(X).transform(X)
                 return -objective.scores([torch.from_numpy(pooled.to_numpy())]).numpy().astype(np.float64)
             with closing(self.extractor_.iter_maps(X)) as batches:
                 for rows, maps in batches:
                     scores[rows] = -objective.scores([torch.from_numpy(level) for level in maps]).numpy()
         return scores
+
+    def score_maps(self, X):
+        """Return the anomaly map of each image, by the objective.
+
+        Each level's is upsampled bilinearly to the square that the image was resized to, and the levels are averaged.
+
+        Parameters
+        ----------
+        X : sequence of images
+
+        Returns
+        -------
+        ndarray of float32 of shape (n_samples, image_size, image_size)
+            Higher is more anomalous; for the objective "gaussian" in units of distance. NaN for an image that cannot be
+            used, where ``extractor_`` has ``on_bad_image="nan"``.
+
+        Raises
+        ------
+        ImageError, BackboneError, WeightsError, DependencyError, ValueError
+            As `transform`.
+        """
+        check_is_fitted(self)
+        import torch
+
+        objective, size = self._find_objective(), self.extractor_.image_size_
+        result = np.full((len(check_images(X, items=False)), size, size), np.nan, dtype=np.float32)
+        with torch.no_grad(), closing(self.extractor_.iter_maps(X)) as batches:
+            for rows, maps in batches:
+                levels = objective.maps([torch.from_numpy(level) for level in maps])
+                result[rows] = sum(upsample(level.numpy(), size, size) for level in levels) / np.float32(len(levels))
+        return result
 
     @property
     def backbone_(self):
@@ -298,6 +326,15 @@ class FineTuner(TransformerMixin, StampedEstimator):
         """
         check_is_fitted(self)
         return mark_learnt(self.extractor_.get_feature_names_out())
+
+    def _find_objective(self):
+        """Return the objective of the fit, settled."""
+        from ._objectives import make_objective
+
+        fitted = self._fitted
+        objective = make_objective(fitted["objective"], self.levels_, fitted["gaussian"], fitted["aggregate"])
+        objective.take_arrays(self._settled)
+        return objective
 
     def _hand_on(self, features, model):
         """Return the extractor with a tuned network, whose files hold it."""

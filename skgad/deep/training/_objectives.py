@@ -38,6 +38,9 @@ class Objective(Protocol):
     def scores(self, outputs) -> torch.Tensor:
         """Return the anomaly score of each image, (n,): higher is more anomalous."""
 
+    def maps(self, levels) -> list:
+        """Return the anomaly at each location, of maps of all levels: a list of (n, height, width)."""
+
     def to_arrays(self) -> list:
         """Return what was settled, as arrays."""
 
@@ -95,14 +98,13 @@ class GaussianObjective:
 
     def scores(self, outputs):
         total = 0.0
-        for distances in self.distances(outputs):
+        for distances in self.maps(outputs):
             flat = distances.flatten(1)
             total = total + (flat.amax(dim=1) if self._aggregate == "max" else flat.mean(dim=1))
         return total / len(outputs)
 
-    def distances(self, outputs):
-        """Return the distance at each location of each level, a list of (n, height, width)."""
-        return [self._measure(index, level) for index, level in enumerate(outputs)]
+    def maps(self, levels):
+        return [self._measure(index, level) for index, level in enumerate(levels)]
 
     def to_arrays(self):
         return [tensor.cpu().numpy() for tensor in (*self._means, *self._factors)]
@@ -166,6 +168,12 @@ class SVDDObjective:
         self._centre = self._centre.to(pooled.device)
         return torch.linalg.vector_norm(pooled - self._centre, ord=1, dim=1)
 
+    def maps(self, levels):
+        """Return the L1 distance of each location to the level's part of the centre: our reading of the paper."""
+        centres = self._centre.split([level.shape[-1] for level in levels])
+        pairs = zip(levels, centres, strict=True)
+        return [torch.linalg.vector_norm(level - centre, ord=1, dim=-1) for level, centre in pairs]
+
     def to_arrays(self):
         return [self._centre.cpu().numpy()]
 
@@ -209,15 +217,18 @@ class FCDDObjective:
         return torch.where(altered, against, anomaly)
 
     def scores(self, outputs):
-        total = 0.0
-        for index, level in enumerate(outputs):
-            centre, scale = (what[index].to(level.device) for what in (self._centres, self._scales))
-            squares = ((level - centre) / scale).square().mean(dim=-1)
-            total = total + ((squares + 1).sqrt() - 1).flatten(1).mean(dim=1)
-        return total / len(outputs)
+        return sum(level.flatten(1).mean(dim=1) for level in self.maps(outputs)) / len(outputs)
+
+    def maps(self, levels):
+        return [self._measure(index, level) for index, level in enumerate(levels)]
 
     def to_arrays(self):
         return [tensor.cpu().numpy() for tensor in (*self._centres, *self._scales)]
+
+    def _measure(self, index, maps):
+        centre, scale = (what[index].to(maps.device) for what in (self._centres, self._scales))
+        squares = ((maps - centre) / scale).square().mean(dim=-1)
+        return (squares + 1).sqrt() - 1
 
     def take_arrays(self, arrays):
         tensors = list(map(torch.from_numpy, arrays))
