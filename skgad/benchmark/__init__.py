@@ -11,6 +11,7 @@ from ._protocol import Cell, evaluate, make_folds
 from ._published import published
 from ._statistics import Bootstrap, average_categories, average_folds, measure_aurocs, measure_working_points
 from ._store import Result
+from ._tuning_tables import run_tuning
 
 __all__ = [
     "Bootstrap",
@@ -28,4 +29,5 @@ __all__ = [
     "measure_working_points",
     "published",
     "run_tables",
+    "run_tuning",
 ]

@@ -13,6 +13,7 @@ from ._findings import build_findings
 from ._protocol import AUGMENTED, COMPRESSIONS, GAUSSIANS, evaluate
 from ._report import write_costs, write_settings, write_table
 from ._tables import LAYOUTS, build_table, without_augmentation
+from ._tuning_tables import BACKBONE, TUNING_TABLES, run_tuning
 
 _LARGEST_SEED = 2**32 - 1  # that scikit-learn takes
 _ORDER = ("1", "2", "3", "4", "7", "compare", "findings")
@@ -24,6 +25,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         _check_out(options.out)
+        if options.command == "tuning":
+            _run_tuning(options)
+            return 0
         run_tables(
             options.table,
             categories=_load_categories(options),
@@ -40,6 +44,23 @@ def main(arguments=None):
     except (SkgadError, ValueError, TypeError, OSError, ImportError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     return 0
+
+
+def _run_tuning(options):
+    tables = run_tuning(
+        options.table,
+        categories=_load_categories(options),
+        out=options.out,
+        backbone=options.backbone,
+        image_size=options.image_size,
+        n_folds=options.folds,
+        max_epochs=options.epochs,
+        learning_rate=options.learning_rate,
+        verbose=0 if options.quiet else 1,
+    )
+    if not options.quiet:
+        for name in tables:
+            sys.stdout.write("\n" + (options.out / f"tuning{name}.md").read_text(encoding="utf-8"))
 
 
 def _check_out(out):
@@ -180,12 +201,16 @@ def _make_parser():
     table.add_argument("table", choices=["1", "2", "3", "4", "7", "all", "compare", "findings"])
     compare = commands.add_parser("compare", help="the same as 'table compare'")
     compare.set_defaults(table="compare")
+    tuning = commands.add_parser("tuning", help="tables of the second paper, on tuned networks")
+    tuning.add_argument("table", choices=[*TUNING_TABLES, "all"])
+    _add_images(tuning)
+    tuning.add_argument("--backbone", default=BACKBONE, help="a timm name, in place of the paper's")
+    tuning.add_argument("--image-size", type=_whole_number(1), help="side in pixels; the network's own by default")
+    tuning.add_argument("--epochs", type=_whole_number(0), default=250, help="at most; 250, as in the paper")
+    tuning.add_argument("--learning-rate", type=float, default=1e-6, help="1e-6, as in the paper")
     for one in (table, compare):
-        one.add_argument("--data", nargs="+", choices=["mvtec", "elpv"], required=True, help="which images")
-        one.add_argument("--root", nargs="+", default=[], help="folders of categories, for --data mvtec")
-        one.add_argument("--categories", nargs="+", help="only these; all that are there by default")
+        _add_images(one)
         one.add_argument("--backbone", nargs="+", help="timm names, in place of the paper's")
-        one.add_argument("--folds", type=_whole_number(2), default=5, help="5, as in the paper")
         one.add_argument(
             "--passes", type=_whole_number(0), default=100, help="of augmentation, in 4 and compare; 0 for none"
         )
@@ -198,9 +223,17 @@ def _make_parser():
             help="of augmentation and of detectors that draw",
         )
         one.add_argument("--cache", help="folder for features; the user's cache folder by default")
-        one.add_argument("--out", type=Path, required=True, help="folder for the tables and for what is finished")
-        one.add_argument("--quiet", action="store_true", help="no progress and no tables on the screen")
     return parser
+
+
+def _add_images(parser):
+    """Add what every command asks for: which images, how often divided, where to."""
+    parser.add_argument("--data", nargs="+", choices=["mvtec", "elpv"], required=True, help="which images")
+    parser.add_argument("--root", nargs="+", default=[], help="folders of categories, for --data mvtec")
+    parser.add_argument("--categories", nargs="+", help="only these; all that are there by default")
+    parser.add_argument("--folds", type=_whole_number(2), default=5, help="5, as in the paper")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables and for what is finished")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no tables on the screen")
 
 
 def _whole_number(least, most=None):

@@ -1,5 +1,6 @@
 """Categories: the images that a detector learns from and those that it is judged by, complete or refused."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,12 +41,15 @@ class Category(NamedTuple):
         Paths.
     y_test : ndarray of int
         +1 normal, -1 anomalous.
+    mask_test : sequence of (path or None), default=None
+        Where the anomalous pixels are, for each test image; None where nobody has said so.
     """
 
     name: str
     X_train: np.ndarray
     X_test: np.ndarray
     y_test: np.ndarray
+    mask_test: Sequence | None = None
 
     @property
     def is_original(self):
@@ -106,7 +110,7 @@ def load_mvtec(root, names=None, n_folds=5):
             faults.append(f"{name}: {missing}")
         else:
             data = load_image_folder(found[name])
-            categories.append(Category(name, data.X_train, data.X_test, data.y_test))
+            categories.append(Category(name, data.X_train, data.X_test, data.y_test, data.mask_test))
     if faults or not wanted:
         listed = "".join(f"\n  {fault}" for fault in faults)
         there = ", ".join(sorted(found)) or "none"

@@ -264,7 +264,7 @@ class FineTuner(TransformerMixin, StampedEstimator):
         with torch.no_grad():
             if self._fitted["objective"] == "svdd":
                 pooled = clone(self.extractor_).set_params(pool="mean", grid=1).fit(X).transform(X)
-                return -objective.scores([torch.from_numpy(pooled.to_numpy())]).numpy().astype(np.float64)
+                return -objective.scores([torch.tensor(pooled.to_numpy())]).numpy().astype(np.float64)
             with closing(self.extractor_.iter_maps(X)) as batches:
                 for rows, maps in batches:
                     scores[rows] = -objective.scores([torch.from_numpy(level) for level in maps]).numpy()
