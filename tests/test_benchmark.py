@@ -43,7 +43,7 @@ from skgad.benchmark._cost import measured
 from skgad.benchmark._data import MVTEC_AD, find_gaps
 from skgad.benchmark._features import Extractor
 from skgad.benchmark._methods import find_kept, score_augmented, score_compressions, score_gaussians
-from skgad.benchmark._published import EFFICIENTNETS, TO_COME
+from skgad.benchmark._published import EFFICIENTNETS, TRAINED
 from skgad.benchmark._tables import LAYOUTS, build_table
 from skgad.exceptions import WeightsError
 
@@ -256,7 +256,7 @@ def test_published_means_follow_from_published_categories():
         ("tf_efficientnet_b0.aa_in1k", "one-class SVM"),
         ("tf_efficientnet_b4.aa_in1k", "one-class SVM"),
         ("ResNet-18", "autoencoder, CCA"),
-        *((architecture, "supervised") for name, architecture, *_ in TO_COME if name == "Supervised bound"),
+        *((architecture, "supervised") for name, architecture, *_ in TRAINED if name == "Supervised bound"),
     ]
     for column in columns:
         values = np.array([published(8, *column, "sum", name)[0] for name in MVTEC_AD])
@@ -524,7 +524,7 @@ def test_command_writes_tables_and_tells_what_is_wrong(folders, tmp_path, capsys
     assert main(["compare", *own, "--categories", "left", "--detectors", "IsolationForest"]) == 0
     printed = capsys.readouterr().out
     assert "seconds a fold" in printed
-    for said in ("SPADE", "quoted", "Supervised bound", "still to come", "IsolationForest"):
+    for said in ("SPADE", "quoted", "Supervised bound", "see tuning V", "IsolationForest"):
         assert said in printed
 
     with pytest.raises(SystemExit):

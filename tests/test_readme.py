@@ -72,6 +72,12 @@ def test_page_on_extensions_runs(few_cells, capsys):
     assert "[ 1 -1]" in capsys.readouterr().out
 
 
+def test_page_on_tuning_runs(few_cells, capsys):
+    namespace = run((ROOT / "docs" / "tuning.md").read_text())
+    assert namespace["inspector"].n_groups_ == 26
+    assert "criterion" in capsys.readouterr().out
+
+
 def test_the_picture_of_the_readme_is_there():
     for path in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / path).is_file()

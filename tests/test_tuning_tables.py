@@ -14,6 +14,7 @@ from skgad.benchmark._command import main
 from skgad.benchmark._data import Category, load_mvtec
 from skgad.benchmark._tuning_tables import TUNING_TABLES
 from skgad.deep import FineTuner
+from skgad.deep.training._supervised import score_supervised
 from skgad.metrics import pixel_scores
 
 from .conftest import LITE0
@@ -99,15 +100,29 @@ def test_other_images_are_other_cells(folder, finished):
 
 
 def test_every_row_of_every_table_is_a_training(tmp_path):
-    images = np.random.default_rng(0).integers(100, 140, size=(8, SIDE, SIDE, 3), dtype=np.uint8)
-    noise = Category("noise", images[:6], images[6:], np.array([1, -1]))
+    images = np.random.default_rng(0).integers(100, 140, size=(16, SIDE, SIDE, 3), dtype=np.uint8)
+    noise = Category("noise", images[:6], images[6:], np.repeat([1, -1], 5))
     options = {**OPTIONS, "n_folds": 1, "max_epochs": 0}
     tables = run_tuning("all", categories=[noise], out=tmp_path, **options)
     assert {name: list(table.index) for name, table in tables.items()} == {
         name: list(layout.rows) for name, layout in TUNING_TABLES.items()
     }
-    with pytest.raises(ValueError, match="tables are 1, 2, 3, 4, 5, 6 and all; got '9'"):
+    with pytest.raises(ValueError, match="tables are 1, 2, 3, 4, 5, 6, V and all; got '9'"):
         run_tuning("9", categories=[noise], out=tmp_path)
+
+
+def test_labels_are_a_bound(folder):
+    (category,) = load_mvtec(folder)
+    images = [*category.X_train, *category.X_test]
+    y = np.concatenate([np.ones(10, dtype=int), category.y_test])
+    anomalous = np.flatnonzero(y == -1)
+    train, validation, test = [0, 1, 2, 3, *anomalous[:2]], [4, 5, 6, anomalous[2]], [7, 8, 9, anomalous[3]]
+    extractor = DeepFeatureTransformer(LITE0, image_size=SIDE).fit(images)
+    options = {"max_epochs": 8, "patience": 8, "random_state": 0}
+    scores = score_supervised(extractor, images, y, *map(np.array, (train, validation, test)), **options)
+    assert scores.argmax() == 3
+    again = score_supervised(extractor, images, y, *map(np.array, (train, validation, test)), **options)
+    np.testing.assert_array_equal(scores, again)
 
 
 def test_the_command_writes_tables(folder, tmp_path, capsys):

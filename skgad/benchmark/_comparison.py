@@ -9,7 +9,7 @@ from ._markdown import table as _table
 from ._methods import SUM
 from ._protocol import AUGMENTED
 from ._published import AUGMENTED as SUFFIX
-from ._published import FINE_TUNED, QUOTED, TO_COME, published
+from ._published import FINE_TUNED, QUOTED, TRAINED, published
 from ._statistics import TIE, Bootstrap, average_categories, average_folds, measure_aurocs
 from ._tables import Table, lay_out_categories, set_beside, short
 
@@ -110,8 +110,9 @@ def _lay_out_approaches(summary):
     ]
     rows += [[name, architecture, "–", _format_quoted(*figures), "quoted"] for name, architecture, *figures in QUOTED]
     rows += [
-        [name, short(architecture), "–", _format_quoted(*figures), "still to come"]
-        for name, architecture, *figures in (*TO_COME, FINE_TUNED)
+        [name, short(architecture), "–", _format_quoted(*figures), f"see tuning {table}"]
+        for table, rows_of in {"V": TRAINED, "1": (FINE_TUNED,)}.items()
+        for name, architecture, *figures in rows_of
     ]
     return _table(["Approach", "Architecture", "Mean ± SEM", "paper", "Δ"], rows, n_texts=2)
 

@@ -118,8 +118,8 @@ QUOTED = (
     ("SPADE", "Wide-ResNet50-2", 85.5, None),
 )
 
-# Approach, architecture, mean, SEM: what the paper measured and skgad does not yet (Table V).
-TO_COME = (
+# Approach, architecture, mean, SEM: what is trained (Table V), by ``python -m skgad.benchmark tuning V``.
+TRAINED = (
     ("Autoencoder, map mean", "ResNet-18", 78.8, 4.1),
     ("Autoencoder, CCA", "ResNet-18", 81.8, 3.4),
     ("Supervised bound", "resnet18.tv_in1k", 93.3, 1.4),

@@ -1,4 +1,4 @@
-"""The second paper's trainings: a category, a division of its training images, a variant; each is a cell on disk."""
+"""The papers' trainings: a category, a division of its training images, a variant; each is a cell on disk."""
 
 import json
 import time
@@ -11,12 +11,13 @@ import pandas as pd
 from PIL import Image
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
 from tqdm.auto import tqdm
 
 from .._conventions._atomic import write_atomically
 from .._images._files import is_path
 from .._version import __version__
-from ..deep import FineTuner
+from ..deep import AutoencoderDetector, FineTuner
 from ..metrics import pixel_scores
 from ._store import digest, read_whole
 
@@ -41,6 +42,9 @@ VARIANTS: dict[str, dict] = {
         for aggregate in ("mean", "max")
     },
 }
+AUTOENCODERS = {"Autoencoder, map mean": "mean", "Autoencoder, CCA": "cca"}
+SUPERVISED = "Supervised bound"
+_PATIENCE = 20  # epochs, of the supervised bound: the papers do not say
 _SAME = {"tied, max": "Gaussian, tuned"}  # two names of one training
 
 
@@ -67,7 +71,7 @@ def evaluate_tuning(categories, extractor, variants, *, out, n_folds, parameters
     categories : list of Category
     extractor : DeepFeatureTransformer
     variants : list of str
-        Out of `VARIANTS`.
+        Out of `VARIANTS`, `AUTOENCODERS` and `SUPERVISED`.
     out : path
         The folder whose ``cells`` hold what is finished.
     n_folds : int
@@ -107,17 +111,64 @@ def to_table(cells):
 
 def _compute(folder, known, extractor, category, fold, variant, parameters):
     """Return a cell, from the disk where it is there."""
-    changes = {**parameters, **VARIANTS[variant], "random_state": fold}
-    path = folder / f"{digest(known, sorted(changes.items(), key=str))}.json"
+    changes = {**parameters, **VARIANTS.get(variant, {}), "random_state": fold}
+    kind = "tuning" if variant in VARIANTS else variant
+    path = folder / f"{digest(known, kind, sorted(changes.items(), key=str))}.json"
     found = read_whole(path, _read)
     if found is not None:  # of another variant, maybe, that is the same training
         return found._replace(category=category.name, variant=variant)
-    checkpoint = path.with_suffix(".pt")
-    tuner = FineTuner(extractor, checkpoint=checkpoint, **changes)
-    cell = TuningCell(extractor.backbone_, category.name, fold, variant, *_judge(tuner, category))
+    figures = _train(path.with_suffix(".pt"), extractor, category, fold, variant, changes)
+    cell = TuningCell(extractor.backbone_, category.name, fold, variant, *figures)
     write_atomically(path, lambda file: file.write(json.dumps(cell._asdict()).encode()))
-    checkpoint.unlink(missing_ok=True)
     return cell
+
+
+def _train(checkpoint, extractor, category, fold, variant, changes):
+    """Return the figures of a cell, trained now."""
+    if variant == SUPERVISED:
+        return _judge_supervised(extractor, category, fold, changes["max_epochs"])
+    if variant in AUTOENCODERS:
+        trained = AutoencoderDetector(
+            image_size=_round_up(extractor.image_size_),
+            score=AUTOENCODERS[variant],
+            min_area=_find_smallest_anomaly(category, _round_up(extractor.image_size_)),
+            max_epochs=changes["max_epochs"],
+            random_state=fold,
+            checkpoint=checkpoint,
+        )
+    else:
+        trained = FineTuner(extractor, checkpoint=checkpoint, **changes)
+    figures = _judge(trained, category)
+    checkpoint.unlink(missing_ok=True)
+    return figures
+
+
+def _judge_supervised(extractor, category, fold, max_epochs):
+    """Return the figures of the supervised bound: train and test pooled, five stratified folds used 3/1/1."""
+    from ..deep.training._supervised import score_supervised  # it needs torch
+
+    begun = time.perf_counter()
+    images = [*category.X_train, *category.X_test]
+    y = np.concatenate([np.ones(len(category.X_train), dtype=int), category.y_test])
+    folds = [part for _, part in StratifiedKFold(5, shuffle=True, random_state=0).split(y, y)]
+    test, validation = folds[fold % 5], folds[(fold + 1) % 5]
+    train = np.setdiff1d(np.arange(len(y)), np.concatenate([test, validation]))
+    options = {"max_epochs": max_epochs, "patience": _PATIENCE, "random_state": fold}
+    scores = score_supervised(extractor, images, y, train, validation, test, **options)
+    seconds = time.perf_counter() - begun
+    return 100 * roc_auc_score(y[test] == -1, scores), np.nan, np.nan, max_epochs, -1, seconds
+
+
+def _round_up(image_size):
+    """Return the side of an autoencoder's images: a multiple of 32."""
+    return -(-image_size // 32) * 32
+
+
+def _find_smallest_anomaly(category, size):
+    """Return the pixels of the smallest anomaly of the test masks, as the papers have it; 1 without masks."""
+    masks = [mask for mask in category.mask_test or () if mask is not None]
+    areas = [int(_read_mask(mask, size).sum()) for mask in masks]
+    return max(1, min(areas, default=1))
 
 
 def _digest_images(images):
@@ -143,7 +194,7 @@ def _judge_pixels(tuner, category):
         return np.nan, np.nan
     pairs = zip(category.X_test, masks, category.y_test, strict=True)
     usable = [(path, mask) for path, mask, label in pairs if mask is not None or label == 1]
-    size = tuner.extractor_.image_size_
+    size = tuner.image_size if isinstance(tuner, AutoencoderDetector) else tuner.extractor_.image_size_
     maps = (tuner.score_maps([path])[0] for path, _ in usable)
     found = pixel_scores((_read_mask(mask, size) for _, mask in usable), maps, max_fpr=_MOST_FPR)
     return 100 * found.roc_auc, 100 * found.pro_auc

@@ -48,6 +48,8 @@ class Loop:
         Of the training images.
     alter : callable
         From a square and (epoch, index) to an altered one; for objectives that want them.
+    anomalous : ndarray of bool of shape (n_images,), default=None
+        Which training images are anomalous, where they have labels.
     examine : callable or None
         Returns the criterion of the network as it is.
     plan : Plan
@@ -62,8 +64,11 @@ class Loop:
         The epoch whose state the network has in the end.
     """
 
-    def __init__(self, network, objective, squares, *, alter, examine, plan, checkpoint=None, advance=None):
+    def __init__(
+        self, network, objective, squares, *, alter, examine, plan, anomalous=None, checkpoint=None, advance=None
+    ):
         self._network, self._objective, self._squares, self._plan = network, objective, squares, plan
+        self._anomalous = np.zeros(len(squares), dtype=bool) if anomalous is None else anomalous
         self._alter, self._examine, self._checkpoint, self._advance = alter, examine, checkpoint, advance
         self._optimizer = torch.optim.Adam(
             network.model.parameters(), lr=plan.learning_rate, weight_decay=objective.weight_decay
@@ -119,7 +124,7 @@ class Loop:
                 squares = squares.clone()
                 for place in np.flatnonzero(altered.numpy()):
                     squares[place] = self._alter(squares[place], (number, int(index[place])))
-            loss = self._step(squares, altered)
+            loss = self._step(squares, altered | torch.from_numpy(self._anomalous[index]))
             if not math.isfinite(loss):
                 rows = self._squares.rows[index].tolist()
                 raise NotFiniteError(
