@@ -5,14 +5,15 @@ from torch import nn
 from torch.nn import functional
 
 from .. import _timm
-from .._torch import arithmetic, undisturbed
+from .._torch import undisturbed
+from ._trained_network import TrainedNetwork
 
 _N_LATENTS = 32
 _WIDTHS = (512, 256, 128, 64)  # of ResNet-18's stages, the deepest first
 REDUCTION = 32  # of ResNet-18: an image's side must be a multiple
 
 
-class AutoencoderNetwork:
+class AutoencoderNetwork(TrainedNetwork):
     """The autoencoder on its device. What it returns of images are they themselves, and what it makes of them.
 
     Parameters
@@ -36,18 +37,6 @@ class AutoencoderNetwork:
         self.model.train(torch.is_grad_enabled())  # batch norm learns its statistics in steps, and keeps them elsewhere
         x = (squares.to(self.device) / 255).contiguous(memory_format=torch.channels_last)
         return [x, self.model(x)]
-
-    def at_work(self):
-        """Return a context in which it computes in IEEE float32, whatever the caller's settings."""
-        return arithmetic(self.device, "float32")
-
-    def state(self):
-        """Return a copy of its weights on the CPU."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
-
-    def restore(self, state):
-        """Take weights that `state` has returned."""
-        self.model.load_state_dict(state)
 
 
 class ReconstructionObjective:

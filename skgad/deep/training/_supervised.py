@@ -9,16 +9,17 @@ from torch.nn import functional
 from ..._images._sequence import check_images
 from .._forward import normalise, pool_locations, run_levels
 from .._network import find_device
-from .._torch import arithmetic, undisturbed
+from .._torch import undisturbed
 from ._examination import score
 from ._loop import Loop, Plan, repeatable
 from ._squares import Squares
+from ._trained_network import TrainedNetwork
 
 _BATCH = 16  # images that are judged together
 _BATCH_SIZES = {"resnet": 64}  # the papers'; 16 for EfficientNets
 
 
-class SupervisedNetwork:
+class SupervisedNetwork(TrainedNetwork):
     """A pre-trained network with a linear classifier behind its deepest level, all of which is trained.
 
     Parameters
@@ -36,7 +37,8 @@ class SupervisedNetwork:
         with undisturbed():
             torch.default_generator.manual_seed(random_state)
             head = nn.Linear(self._level.channels, 1)
-        self.model = nn.ModuleDict({"backbone": source.load()[0].requires_grad_(True), "head": head})
+        self._backbone, self._head = source.load()[0].requires_grad_(True), head
+        self.model = nn.ModuleList([self._backbone, self._head])
         self.model = self.model.to(device).to(memory_format=torch.channels_last)
         self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32, device=device).mul(255).reshape(1, 3, 1, 1)
@@ -48,21 +50,9 @@ class SupervisedNetwork:
         self.model.train(torch.is_grad_enabled())
         x = normalise(squares.to(self.device), self._mean, self._std)
         (pooled,) = run_levels(
-            self.model["backbone"], x, [self._level], lambda level, output: pool_locations(output, level, "mean")
+            self._backbone, x, [self._level], lambda level, output: pool_locations(output, level, "mean")
         )
-        return [self.model["head"](pooled)[:, 0]]
-
-    def at_work(self):
-        """Return a context in which it computes in IEEE float32, whatever the caller's settings."""
-        return arithmetic(self.device, "float32")
-
-    def state(self):
-        """Return a copy of its weights on the CPU."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
-
-    def restore(self, state):
-        """Take weights that `state` has returned."""
-        self.model.load_state_dict(state)
+        return [self._head(pooled)[:, 0]]
 
 
 class ClassificationObjective:

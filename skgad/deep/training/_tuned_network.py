@@ -3,10 +3,10 @@
 import torch
 
 from .._forward import normalise, run_levels
-from .._torch import arithmetic
+from ._trained_network import TrainedNetwork
 
 
-class TunedNetwork:
+class TunedNetwork(TrainedNetwork):
     """The trainable copy of a network. Batch norm keeps its statistics, and nothing is dropped out.
 
     Parameters
@@ -32,24 +32,12 @@ class TunedNetwork:
         self.model = model.eval().to(device, torch.float32, memory_format=torch.channels_last).requires_grad_(True)
         self.device = device
         self._levels = [architecture.levels[number - 1] for number in numbers]
-        self._precision = precision
+        self.precision = precision
         self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32, device=device).mul(255).reshape(1, 3, 1, 1)
             for values in (architecture.mean, architecture.std)
         )
 
-    def __call__(self, squares, take):
+    def __call__(self, squares, take=None):
         """Return what `take` keeps of the levels, of images (n, 3, size, size) on the scale 0..255."""
         return run_levels(self.model, normalise(squares.to(self.device), self._mean, self._std), self._levels, take)
-
-    def at_work(self):
-        """Return a context in which it computes in its precision, whatever the caller's settings."""
-        return arithmetic(self.device, self._precision)
-
-    def state(self):
-        """Return a copy of its weights on the CPU."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
-
-    def restore(self, state):
-        """Take weights that `state` has returned."""
-        self.model.load_state_dict(state)
