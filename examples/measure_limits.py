@@ -44,7 +44,7 @@ def show_small_defects():
     train, normal = [np.stack([weave(rng) for _ in range(count)]) for count in (100, 50)]
     pooled = make_pipeline(DeepFeatureTransformer(BACKBONE), NPCA(0.01), MahalanobisDetector()).fit(train)
     maps = DeepFeatureTransformer(BACKBONE, levels=[3, 4, 5])
-    spatial = SpatialMahalanobisDetector(maps, gaussian="global").fit(train)
+    spatial = SpatialMahalanobisDetector(maps).fit(train)
     print("\nSmall defects: AUROC in %, holes in cloth, 100 pieces learnt, 50 clean and 50 pierced ones")
     print("radius, px  share of the image  pooled, all levels, NPCA 1 %  maps, levels 3-5, maximum")
     for radius in (1.5, 2, 3, 4, 6, 10):
