@@ -107,7 +107,7 @@ def measure(extractor, options, name, objective, seed):
     return rows
 
 
-def measure_cost(extractor, folder, n_images=64, rounds=3):
+def measure_cost(extractor, folder, n_images=40, rounds=3):
     """Return what an epoch of training costs, without and with examination, beside a plain pass; medians of ratios."""
     images = [str(path) for path in load_image_folder(folder).X_train][:n_images]
     ratios = []
