@@ -170,6 +170,24 @@ def test_an_interrupt_gives_the_best_state_so_far(monkeypatch):
     assert_same_weights(tuner, FineTuner(make_features(), learning_rate=1e-3, max_epochs=2).fit(images))
 
 
+def test_an_interrupt_within_an_epoch_gives_the_last_whole_one(monkeypatch):
+    images = draw_images()
+    accumulate, steps = _loop.Loop._accumulate, []
+
+    def interrupt(self, *args):
+        steps.append(1)
+        if len(steps) == 7:  # the third step of the second epoch
+            raise KeyboardInterrupt
+        return accumulate(self, *args)
+
+    monkeypatch.setattr(_loop.Loop, "_accumulate", interrupt)
+    with pytest.warns(TrainingWarning, match=r"The state of epoch 1 is kept, of 1 epochs"):
+        tuner = FineTuner(make_features(), learning_rate=1e-3, validation=None).fit(images)
+    monkeypatch.undo()
+    whole = FineTuner(make_features(), learning_rate=1e-3, validation=None, max_epochs=1).fit(images)
+    assert_same_weights(tuner, whole)
+
+
 def test_a_loss_that_is_no_number_ends_the_training_and_names_the_batch(monkeypatch):
     images = draw_images()
     losses, calls = GaussianObjective.losses, []
@@ -210,6 +228,26 @@ def test_out_of_memory_halves_what_is_computed_at_once_and_not_the_batch(monkeyp
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
     limit = 0
     with pytest.raises(DeviceMemoryError, match="does not suffice to train on a single image"):
+        FineTuner(make_features(), **options).fit(images)
+
+
+def test_out_of_memory_halves_what_is_examined_at_once(monkeypatch):
+    images = draw_images()
+    options = {"learning_rate": 1e-3, "max_epochs": 1}
+    whole = FineTuner(make_features(), **options).fit(images)
+    call = TunedNetwork.__call__
+
+    def fill(self, squares, take):
+        if not torch.is_grad_enabled() and len(squares) > limit:
+            raise torch.OutOfMemoryError("no room")
+        return call(self, squares, take)
+
+    monkeypatch.setattr(TunedNetwork, "__call__", fill)
+    limit = 3
+    parts = FineTuner(make_features(), **options).fit(images)
+    np.testing.assert_allclose(parts.history_["criterion"], whole.history_["criterion"], atol=0.02)
+    limit = 0
+    with pytest.raises(DeviceMemoryError, match="does not suffice for a single image"):
         FineTuner(make_features(), **options).fit(images)
 
 

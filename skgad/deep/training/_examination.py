@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
+from ...exceptions import DeviceMemoryError
 from ._squares import to_bytes, to_squares
 from ._vicinity import draw_vicinity
 
@@ -60,10 +61,35 @@ def examine_by_loss(network, objective, squares):
 
 def score(network, objective, squares):
     """Return the anomaly scores of some images, without gradients: (n,)."""
+    with torch.no_grad():
+        parts = [objective.scores(outputs).float().cpu().numpy() for outputs in answer(network, objective, squares)]
+    return np.concatenate(parts)
+
+
+def answer(network, objective, squares):
+    """Yield what the objective takes of some images, without gradients, in as many parts as memory asks for.
+
+    Raises
+    ------
+    DeviceMemoryError
+        If the memory of the device does not suffice for a single image.
+    """
     with torch.no_grad():  # not inference mode, whose tensors no later step could go through
-        with network.at_work():
-            outputs = network(squares, objective.take)
-        return objective.scores(outputs).float().cpu().numpy()
+        try:
+            with network.at_work():
+                outputs = [network(squares, objective.take)]
+        except torch.OutOfMemoryError:
+            outputs = []  # only when the exception is gone, so are the activations that its traceback holds
+    if outputs:
+        yield from outputs
+        return
+    if len(squares) == 1:
+        raise DeviceMemoryError(
+            f"The memory of {network.device} does not suffice for a single image. Take a smaller image_size or "
+            "backbone, or device='cpu'."
+        )
+    for part in squares.split(len(squares) // 2):
+        yield from answer(network, objective, part)
 
 
 def _all(squares):

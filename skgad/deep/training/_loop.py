@@ -175,9 +175,7 @@ class Loop:
     def _finish_epoch(self, number, loss):
         criterion = math.nan if self._examine is None else self._examine()
         self.history.append(Epoch(number, loss, criterion))
-        if self._examine is None:
-            self.best = number
-        elif number == 0 or criterion > self.history[self.best].criterion:
+        if self._examine is None or number == 0 or criterion > self.history[self.best].criterion:
             self.best, self._best_state = number, self._network.state()
         if self._checkpoint is not None:
             self._checkpoint.write(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ._checkpoint import Checkpoint, digest_training
-from ._examination import examine_by_loss, examine_by_vicinity
+from ._examination import answer, examine_by_loss, examine_by_vicinity
 from ._loop import Loop, NotFiniteError, Plan, repeatable
 from ._objectives import make_objective
 from ._squares import Squares, divide, to_bytes, to_squares
@@ -101,5 +101,4 @@ def tune(extraction, images, rows, device, parameters, num_workers, advance=None
 def _answers(network, objective, squares):
     """Yield what the frozen network gives of the training images."""
     for _, part in squares.batches(np.arange(len(squares)), _SETTLING):
-        with torch.no_grad(), network.at_work():
-            yield network(part, objective.take)
+        yield from answer(network, objective, part)
