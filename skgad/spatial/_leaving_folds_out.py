@@ -58,12 +58,11 @@ class LeavingFoldsOutMixin:
         self._start_fit(X)
         fold = np.unique(fold, return_inverse=True)[1]
         scores, largest = np.full((2, len(fold)), np.nan), self._expect_pixels(len(fold))
-        parts = self._measure_folds(X, np.arange(len(fold)), fold)
-        if self._fitted_params.get("standardize"):
-            parts = self._standardize_folds(list(parts), fold)
-        for rows, unseen, seen in parts:
-            scores[0, rows], scores[1, rows] = self._score(unseen), self._score(seen)
-            largest.add(self._draw(unseen))
+        with closing(self._measure_folds(X, np.arange(len(fold)), fold)) as measured:
+            is_standardized = self._fitted_params.get("standardize")
+            for rows, unseen, seen in self._standardize_folds(list(measured), fold) if is_standardized else measured:
+                scores[0, rows], scores[1, rows] = self._score(unseen), self._score(seen)
+                largest.add(self._draw(unseen))
         self._keep_pixels(largest)
         return scores[0], scores[1]
 
@@ -101,8 +100,9 @@ class LeavingFoldsOutMixin:
                 "three are the least. Give more, or set standardize=False."
             )
         sums = DistanceSums()
-        for _, unseen, _ in self._measure_folds(X, rows, np.arange(len(rows)) % min(_FOLDS, len(rows))):
-            sums.add(unseen)
+        with closing(self._measure_folds(X, rows, np.arange(len(rows)) % min(_FOLDS, len(rows)))) as measured:
+            for _, unseen, _ in measured:
+                sums.add(unseen)
         self._standards = sums.standards()
 
     def _standardize_folds(self, parts, fold):
