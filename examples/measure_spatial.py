@@ -76,8 +76,11 @@ class StoredMaps(BaseEstimator):
         self.on_bad_image = on_bad_image
 
     def fit(self, X, y=None):
-        self.levels_, self.image_size_ = list(self.levels), self.image_size
+        self.levels_, self.image_size_ = list(self.levels), (self.image_size, self.image_size)
         return self
+
+    def find_covered(self):
+        return self.image_size_
 
     def iter_maps(self, X, rows=None):
         rows = np.arange(len(X)) if rows is None else np.asarray(rows)
@@ -128,7 +131,7 @@ def measure_set(extractor, folder, wanted):
         for rows, maps in extractor.iter_maps(paths):
             for index, row in enumerate(rows):
                 StoredMaps.maps[paths[row]] = [level[index].copy() for level in maps]
-    size = extractor.image_size_
+    size = extractor.image_size_[0]
     masks = read_masks(data, size)
     rows = []
 

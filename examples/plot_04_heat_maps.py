@@ -110,8 +110,8 @@ from PIL import Image
 
 from skgad.metrics import pixel_scores
 
-size = inspector.estimator_.features_.image_size_
-drawn = [np.asarray(Image.fromarray(mask).resize((size, size))) for mask in masks]
+height, width = inspector.estimator_.features_.image_size_
+drawn = [np.asarray(Image.fromarray(mask).resize((width, height))) for mask in masks]
 measures = pixel_scores([*drawn, *[None] * len(new_clean)], inspector.score_maps([*damaged, *new_clean]))
 for name in ["roc_auc", "average_precision", "pro_auc"]:
     print(f"{name:18s} {measures[name]:.3f}")

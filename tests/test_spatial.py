@@ -48,8 +48,11 @@ class ArrayMaps(BaseEstimator):
         self.on_bad_image = on_bad_image
 
     def fit(self, X, y=None):
-        self.levels_, self.image_size_ = [1, 2], 16
+        self.levels_, self.image_size_ = [1, 2], (16, 16)
         return self
+
+    def find_covered(self):
+        return self.image_size_
 
     def iter_maps(self, X, rows=None):
         rows = np.arange(len(X)) if rows is None else rows

@@ -11,7 +11,7 @@ def _has(method):
 
 
 class InnerMapsMixin:
-    """Hand on ``score_maps``, ``p_value_maps`` and ``predict_masks`` of ``estimator_``."""
+    """Hand on ``score_maps``, ``p_value_maps``, ``predict_masks``, ``regions`` and ``save_masks`` of ``estimator_``."""
 
     estimator_: Any
 
@@ -25,7 +25,7 @@ class InnerMapsMixin:
 
         Returns
         -------
-        ndarray of float32 of shape (n_samples, image_size, image_size)
+        ndarray of float32 of shape (n_samples, height, width)
         """
         check_is_fitted(self)
         return self.estimator_.score_maps(X)
@@ -40,7 +40,7 @@ class InnerMapsMixin:
 
         Returns
         -------
-        ndarray of float32 of shape (n_samples, image_size, image_size)
+        ndarray of float32 of shape (n_samples, height, width)
         """
         check_is_fitted(self)
         return self.estimator_.p_value_maps(X)
@@ -55,7 +55,42 @@ class InnerMapsMixin:
 
         Returns
         -------
-        ndarray of bool of shape (n_samples, image_size, image_size)
+        ndarray of bool of shape (n_samples, height, width)
         """
         check_is_fitted(self)
         return self.estimator_.predict_masks(X)
+
+    @available_if(_has("regions"))
+    def regions(self, X, *, min_area=0.0):
+        """Return the anomalous regions of images, by the detector fitted on all normal images, where it makes maps.
+
+        Parameters
+        ----------
+        X : sequence of images
+        min_area : float, default=0
+            In pixels of the photograph.
+
+        Returns
+        -------
+        DataFrame
+            A row a region: see `skgad.spatial.SpatialMahalanobisDetector.regions`.
+        """
+        check_is_fitted(self)
+        return self.estimator_.regions(X, min_area=min_area)
+
+    @available_if(_has("save_masks"))
+    def save_masks(self, X, folder):
+        """Write the mask of each image as a PNG, by the detector fitted on all normal images, where it makes maps.
+
+        Parameters
+        ----------
+        X : sequence of images
+        folder : path
+
+        Returns
+        -------
+        list of str
+            The paths of the masks.
+        """
+        check_is_fitted(self)
+        return self.estimator_.save_masks(X, folder)

@@ -12,8 +12,8 @@ import pandas as pd
 
 TUNED = "tuned"  # in the name of a feature of a network that has learnt from the images
 _LEVEL = re.compile(r"^((?:.+__)?level\d+)__")
-_CELL = re.compile(r"__(g\d+r\d+c\d+)__")
-_CELL_FIRST = re.compile(r"(g\d+r\d+c\d+)__")
+_CELL = re.compile(r"__(tr\d+c\d+|g\d+r\d+c\d+)(?:g\d+r\d+c\d+)?__")  # a tile, with all its cells, or a cell
+_CELL_FIRST = re.compile(r"(tr\d+c\d+(?:g\d+r\d+c\d+)?|g\d+r\d+c\d+)__")
 
 
 def feature_names(level, n_features, cell=""):
@@ -98,6 +98,8 @@ def group_columns(names, n_features):
 def group_by_cell(names):
     """Return the columns of each cell of a grid, over all levels: ``level7__g2r0c1__0013`` is of the cell "g2r0c1".
 
+    Where photographs are cut into tiles, of each tile: ``level7__tr0c1g2r1c0__0013`` is of the tile "tr0c1".
+
     Parameters
     ----------
     names : sequence of str, or None
@@ -106,7 +108,8 @@ def group_by_cell(names):
     Returns
     -------
     dict of str to ndarray of int
-        The cell's name and its columns, in order of first appearance; empty where no column carries a cell.
+        The cell's or the tile's name and its columns, in order of first appearance; empty where no column carries
+        a cell.
 
     Raises
     ------

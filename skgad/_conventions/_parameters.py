@@ -18,10 +18,33 @@ def check_int(name, value, least=1, *, optional=False, error=ValueError):
         raise error(f"{name} must be {what}{' or None' if optional else ''}; got {value!r}.")
 
 
+def read_size(name, value):
+    """Return the height and the width in pixels that a parameter means: an int is both; None for None.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a positive int nor a pair of them.
+    """
+    if value is None:
+        return None
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    integers = all(isinstance(side, Integral) and not isinstance(side, bool) and int(side) > 0 for side in pair)
+    if len(pair) != 2 or not integers:
+        raise ValueError(f"{name} must be None, a positive int, or (height, width), in pixels; got {value!r}.")
+    return int(pair[0]), int(pair[1])
+
+
 def check_bool(name, value):
     """Raise ValueError unless a parameter is True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name} must be True or False; got {value!r}.")
+
+
+def check_length(name, value):
+    """Raise ValueError unless a parameter is a finite number that is not negative, of pixels."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < math.inf:
+        raise ValueError(f"{name} must be a non-negative number of pixels; got {value!r}.")
 
 
 def check_learning_rate(value):

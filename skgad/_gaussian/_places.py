@@ -21,7 +21,8 @@ import numpy as np
 from ._triangle import pack, unpack
 
 KINDS = ("tied", "local", "global")
-PIVOT_IMAGES = 16  # whose maps are held at the beginning
+PIVOT_IMAGES = 16  # whose maps are held at the beginning,
+_PIVOT_BYTES = 2**28  # as many of them as this, and one at least
 BLOCK = 2**20  # numbers that are worked on at a time: 8 MB, which stays near the processor
 _SUMS = ("total", "squares", "cubic", "quartic", "scatter")
 
@@ -186,6 +187,11 @@ def central_quartic(sums, covariance, places=slice(None)):
     return np.maximum(quartic, np.square(squares - n_rows * length) / n_rows)  # Cauchy and Schwarz: no less is possible
 
 
+def count_pivot_images(maps):
+    """Return how many images the pivot is the mean of, by the maps of some, one a level."""
+    return max(1, min(PIVOT_IMAGES, _PIVOT_BYTES // sum(level[0].nbytes for level in maps)))
+
+
 def split_places(maps, pivot):
     """Yield slices of places and their rows (n_rows, n_places, channels), some numbers at a time."""
     n_channels = maps.shape[-1]
@@ -212,7 +218,8 @@ def count_bytes(kind, shape, n_channels, n_sums=1):
     # out of fold: the sums of all, of those left out, and of the others; a Gaussian of all, and one being made
     n_more, n_gaussians = (1, 1) if n_sums == 1 else (3, 2)
     being_made = 8 * (n_matrices + 3) * n_channels**2 + 8 * n_places * n_channels
-    maps = 3 * 4 * PIVOT_IMAGES * n_locations * n_channels
+    one_map = 4 * n_locations * n_channels
+    maps = 3 * max(one_map, min(PIVOT_IMAGES * one_map, _PIVOT_BYTES))
     return (n_sums + n_more) * per_sums + n_gaussians * per_gaussian + being_made + 8 * block + maps
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from ..exceptions import ImageError
 from ._arrays import check_form, is_tensor, scale_array, to_array
 from ._files import find_size, is_path, name_image, read_bytes
-from ._pillow import decode_file, decode_picture
+from ._pillow import decode_file, decode_picture, measure_file, measure_picture
 
 
 def check_image(item, position):
@@ -51,3 +51,25 @@ def decode(item, position, content=None):
     if isinstance(item, Image.Image):
         return decode_picture(item, name)
     return scale_array(to_array(item, name) if is_tensor(item) else item, name)
+
+
+def measure(item, position):
+    """Return the height and width of an image, as `decode` would give it; of a file, only the head is read.
+
+    Parameters
+    ----------
+    item, position
+        As in `decode`.
+
+    Raises
+    ------
+    ImageError
+        As `decode` does, as far as can be told without decoding.
+    """
+    name = name_image(item, position)
+    check_image(item, position)
+    if is_path(item):
+        return measure_file(item, name)
+    if isinstance(item, Image.Image):
+        return measure_picture(item)
+    return (to_array(item, name) if is_tensor(item) else item).shape[:2]

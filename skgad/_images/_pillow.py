@@ -30,6 +30,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_QUARTER_TURNS = tuple(_TURNS[number] for number in (5, 6, 7, 8))
 
 
 def decode_file(content, name):
@@ -44,6 +45,24 @@ def decode_file(content, name):
         raise ImageError(f"{name}, cannot be read: it is empty. Is it a whole image file?")
     with _named_errors(name), Image.open(BytesIO(content), formats=_find_formats()) as image:
         return _to_rgb(image, name)
+
+
+def measure_file(path, name):
+    """Return the height and width of the first frame of a file, as it is seen; only its head is read.
+
+    Raises
+    ------
+    ImageError
+        As `decode_file` does, as far as the head tells.
+    """
+    with _named_errors(name), Image.open(path, formats=_find_formats()) as image:
+        return measure_picture(image)
+
+
+def measure_picture(image):
+    """Return the height and width of a PIL image, as it is seen."""
+    width, height = image.size
+    return (width, height) if _find_turn(image) in _QUARTER_TURNS else (height, width)
 
 
 def decode_picture(image, name):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..exceptions import ImageError
 from ._arrays import check_form, is_tensor, to_array
-from ._decoding import check_image
+from ._decoding import check_image, measure
 from ._files import is_path
 
 _REMEDY = (
@@ -68,6 +68,28 @@ def fetch(images, position):
     except Exception as error:  # a Dataset raises what it likes
         reason = str(error).rstrip(".") or type(error).__name__
         raise ImageError(f"image {position} of the Dataset cannot be read: {reason}.") from error
+
+
+def measure_image(images, position):
+    """Return the height and width of one image of a sequence, as it is seen; raise ImageError as `fetch` does."""
+    return measure(fetch(images, position), position)
+
+
+def find_first_size(images, strict=True):
+    """Return the height and width of the first image of a sequence; if not `strict`, of the first that can be used.
+
+    Raises
+    ------
+    ImageError
+        If it, or every one, cannot be used.
+    """
+    for position in range(len(images)):
+        try:
+            return measure_image(images, position)
+        except ImageError:
+            if strict or position == len(images) - 1:
+                raise
+    raise ImageError("there is no image.")
 
 
 def _refuse_other_containers(X):

@@ -129,9 +129,9 @@ def _train(checkpoint, extractor, category, fold, variant, changes):
         return _judge_supervised(extractor, category, fold, changes["max_epochs"])
     if variant in AUTOENCODERS:
         trained = AutoencoderDetector(
-            image_size=_round_up(extractor.image_size_),
+            image_size=_round_up(max(extractor.image_size_)),
             score=AUTOENCODERS[variant],
-            min_area=_find_smallest_anomaly(category, _round_up(extractor.image_size_)),
+            min_area=_find_smallest_anomaly(category, (_round_up(max(extractor.image_size_)),) * 2),
             max_epochs=changes["max_epochs"],
             random_state=fold,
             checkpoint=checkpoint,
@@ -194,7 +194,8 @@ def _judge_pixels(tuner, category):
         return np.nan, np.nan
     pairs = zip(category.X_test, masks, category.y_test, strict=True)
     usable = [(path, mask) for path, mask, label in pairs if mask is not None or label == 1]
-    size = tuner.image_size if isinstance(tuner, AutoencoderDetector) else tuner.extractor_.image_size_
+    is_square = isinstance(tuner, AutoencoderDetector)
+    size = (tuner.image_size,) * 2 if is_square else tuner.extractor_.image_size_
     maps = (tuner.score_maps([path])[0] for path, _ in usable)
     found = pixel_scores((_read_mask(mask, size) for _, mask in usable), maps, max_fpr=_MOST_FPR)
     return 100 * found.roc_auc, 100 * found.pro_auc
@@ -204,7 +205,7 @@ def _read_mask(path, size):
     if path is None:
         return None
     with Image.open(path) as mask:
-        return np.asarray(mask.convert("L").resize((size, size), Image.Resampling.NEAREST)) > 0
+        return np.asarray(mask.convert("L").resize(size[::-1], Image.Resampling.NEAREST)) > 0
 
 
 def _read(path):

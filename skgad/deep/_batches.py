@@ -23,7 +23,7 @@ class Prepared(NamedTuple):
 
     key: object = None  # the same for the same features
     pooled: np.ndarray | None = None  # its entry of the store
-    square: torch.Tensor | None = None  # (3, size, size), where it has none
+    resized: object = None  # as the network sees it, where it has none
     error: ImageError | None = None  # why it cannot be used
 
 
@@ -45,9 +45,9 @@ def extract(images, resize, run, *, n_features, batch_size, num_workers, store=N
     images : sequence
         What `check_images` returned.
     resize : callable
-        From a decoded image to a tensor (3, size, size).
+        From a decoded image to what `run` takes.
     run : callable
-        From a tensor (n, 3, size, size) to an array (n, n_features): the network.
+        From a list of resized images to an array (n, n_features): the network.
     n_features : int
     batch_size : int
         Images per call of `run`.
@@ -90,7 +90,7 @@ def extract_maps(images, rows, resize, run, *, batch_size, num_workers):
 
     for indices, prepared in _read_ahead(prepare, len(rows), batch_size, num_workers):
         usable = [image for image in prepared if image.error is None]
-        maps = run(torch.stack([image.square for image in usable])) if usable else []
+        maps = run([image.resized for image in usable]) if usable else []
         errors = [image.error for image in prepared if image.error is not None]
         positions = np.asarray([image.key for image in usable], dtype=np.intp)
         yield MapBatch(positions, maps, errors, len(indices))
@@ -119,7 +119,7 @@ def _prepare(images, resize, store, fingerprint, position):
         pooled = None if store is None else store.get(key)
         if pooled is not None:
             return Prepared(key, pooled=pooled)
-        return Prepared(key, square=resize(decode(item, position, content) if is_path(item) else content))
+        return Prepared(key, resized=resize(decode(item, position, content) if is_path(item) else content))
     except ImageError as error:
         return Prepared(error=ImageError(str(error)))  # a new one: the traceback of the first holds the file's bytes
 
@@ -127,13 +127,13 @@ def _prepare(images, resize, store, fingerprint, position):
 def _find_features(prepared, run, store):
     """Return the features of each key; what the store lacks goes through the network, and into the store."""
     found = {image.key: image.pooled for image in prepared if image.pooled is not None}
-    lacking = {image.key: image.square for image in prepared if image.key not in found}
+    lacking = {image.key: image.resized for image in prepared if image.key not in found}
     if store is not None:  # an earlier batch or another process may have stored it since
         later = {key: store.get(key) for key in lacking}
         found.update((key, pooled) for key, pooled in later.items() if pooled is not None)
-    lacking = {key: square for key, square in lacking.items() if key not in found}
+    lacking = {key: resized for key, resized in lacking.items() if key not in found}
     if lacking:
-        computed = dict(zip(lacking, run(torch.stack(list(lacking.values()))), strict=True))
+        computed = dict(zip(lacking, run(list(lacking.values())), strict=True))
         if store is not None:
             store.put(computed)
         found.update(computed)

@@ -3,25 +3,34 @@
 from functools import lru_cache, partial
 
 import numpy as np
+import torch
 
 from .._conventions._levels import choose_levels, feature_names
-from .._conventions._parameters import check_int
+from .._conventions._parameters import check_int, read_size
+from .._images._tiles import read_tiles
 from ..exceptions import BackboneError, WeightsError
 from ._batches import extract, extract_maps
 from ._cache_keys import fingerprint_features
-from ._grid import count_cells, name_cells, read_grid
+from ._grid import name_cells, read_grid
 from ._identity import check_same_network
 from ._network import PRECISIONS, find_device, load_network
 from ._persistence import find_weights
 from ._recognition import note, recall, recognise
 from ._resizing import describe_rule, find_box, make_resizer
 from ._sources import find_source
+from ._tiled import Tiles, read_photograph
 
 _POOLS = ("mean", "max")
 
 
-def resolve(extractor):
+def resolve(extractor, native=None):
     """Return the `Extraction` that the parameters of a `DeepFeatureTransformer` mean.
+
+    Parameters
+    ----------
+    extractor : DeepFeatureTransformer
+    native : (height, width), default=None
+        The photographs' own size, which holds where there are tiles and no `image_size`.
 
     Raises
     ------
@@ -31,7 +40,6 @@ def resolve(extractor):
         If the network is unknown.
     """
     check_int("batch_size", extractor.batch_size, 1, optional=True)
-    check_int("image_size", extractor.image_size, 1, optional=True)
     check_int("num_workers", extractor.num_workers, 0)
     if extractor.on_bad_image not in ("raise", "nan"):
         raise ValueError(f"on_bad_image must be 'raise' or 'nan'; got {extractor.on_bad_image!r}.")
@@ -41,7 +49,9 @@ def resolve(extractor):
         weights=find_weights(extractor),
         pool=extractor.pool,
         grid=extractor.grid,
-        image_size=extractor.image_size,
+        image_size=read_size("image_size", extractor.image_size) or native,
+        is_native=extractor.image_size is None,
+        tiles=read_tiles(extractor.tiles),
         resize=extractor.resize,
         precision=extractor.precision,
     )
@@ -61,9 +71,12 @@ class Extraction:
     source : Source
         Of the network.
     resize : callable
-        From a decoded image to the square that the network sees, a tensor (3, size, size).
+        From a decoded image to what the network sees, a tensor (3, height, width); or to what is cut into tiles.
     find_box : callable
-        From the height and width of an image to the box of it that the square shows.
+        From the height and width of an image to the box of it that the network sees.
+    size : (height, width)
+        Of images once they are resized, in pixels.
+    tiles : Tiles or None
 
     Raises
     ------
@@ -73,7 +86,7 @@ class Extraction:
         If the network is unknown.
     """
 
-    def __init__(self, *, backbone, levels, weights, pool, grid, image_size, resize, precision):
+    def __init__(self, *, backbone, levels, weights, pool, grid, image_size, is_native, tiles, resize, precision):
         _check_choice("pool", pool, _POOLS)
         self._sides = read_grid(grid)
         _check_choice("precision", precision, PRECISIONS)
@@ -82,12 +95,14 @@ class Extraction:
         self.is_random = self.source.is_random
         known = [level.number for level in self._architecture.levels]
         chosen = choose_levels(levels, known, of=f"the levels of {backbone!r}")
-        size = self._architecture.image_size if image_size is None else int(image_size)
-        self.source.check_size(size)
+        self.size = size = image_size or (self._architecture.image_size,) * 2
+        self.tiles = None if tiles is None else Tiles.lay_out(size, tiles, self._architecture.levels)
+        self.source.check_size(*(size if self.tiles is None else self.tiles.tiling.shape))
         self.settings = {
             "backbone": self._architecture.name,
             "levels": chosen,
-            "image_size": size,
+            "image_size": list(size),
+            "tiles": None if tiles is None else list(tiles),
             "resize": describe_rule(resize, self.source, size),
             "pool": pool,
             "grid": list(self._sides),
@@ -96,12 +111,16 @@ class Extraction:
             "std": list(self._architecture.std),
             "modules": [self._architecture.levels[number - 1].module for number in chosen],
         }
+        if self.tiles is not None and resize == "timm":
+            raise ValueError("resize='timm' makes one square of an image, which leaves nothing to cut into tiles.")
         self.resize = make_resizer(resize, self.source, size)
+        if self.tiles is not None:
+            self.resize = partial(read_photograph, self.resize, size, is_native)
         self.find_box = partial(find_box, resize, self.source, size)
         if self._sides != (1,):
             self._check_has_maps("no cells: take grid=1")
         widths = tuple((number, self._architecture.levels[number - 1].channels) for number in chosen)
-        self.names = _name_features(widths, self._sides)
+        self.names = _name_features(widths, tuple(self._name_cells()))
 
     def identify(self, store, device):
         """Return the `Identity` of the network; an open store may know it, so that no network is needed."""
@@ -124,17 +143,23 @@ class Extraction:
         numbers = asked if store is None else self._list_levels_to_keep()
         columns = self._find_columns(numbers, asked)
 
-        def run(batch):
+        def pool(batch):
             network = self.load_network(device)
             self._check(network.identity, identity, store)
             return network.pool_levels(batch, numbers, self.settings["pool"], self.settings["precision"], self._sides)
+
+        def run(images):
+            if self.tiles is None:
+                return pool(torch.stack(images))
+            widths = [self._count_features(number) // len(self.tiles.tiling.corners) for number in numbers]
+            return np.stack([self.tiles.pool(image, pool, widths, batch_size) for image in images])
 
         batches = extract(
             images,
             self.resize,
             run,
             n_features=sum(self._count_features(number) for number in numbers),
-            batch_size=batch_size,
+            batch_size=batch_size if self.tiles is None else 1,
             num_workers=num_workers,
             store=store,
             fingerprint=b"" if store is None else self._fingerprint(store, identity, find_device(device).type),
@@ -151,13 +176,20 @@ class Extraction:
             If one of the levels has no map, or one whose places are not known.
         """
         self._check_has_maps("no maps")
+        levels = [self._architecture.levels[number - 1] for number in self.settings["levels"]]
 
-        def run(batch):
+        def lay_out(batch):
             network = self.load_network(device)
             self._check(network.identity, identity)
             return network.map_levels(batch, self.settings["levels"], self.settings["precision"])
 
-        return extract_maps(images, rows, self.resize, run, batch_size=batch_size, num_workers=num_workers)
+        def run(images):
+            if self.tiles is None:
+                return lay_out(torch.stack(images))
+            return self.tiles.map(images[0], lay_out, levels, batch_size)
+
+        n_images = batch_size if self.tiles is None else 1
+        return extract_maps(images, rows, self.resize, run, batch_size=n_images, num_workers=num_workers)
 
     def verify(self, settings, identity, found):
         """Raise WeightsError unless these settings and this network are those that an estimator was fitted with."""
@@ -190,7 +222,8 @@ class Extraction:
             )
 
     def _fingerprint(self, store, identity, device_type):
-        settings = [(key, value) for key, value in self.settings.items() if key not in ("levels", "modules", "grid")]
+        left_out = ("levels", "modules", "grid") + (("tiles",) if self.tiles is None else ())
+        settings = [(key, value) for key, value in self.settings.items() if key not in left_out]
         if self._sides != (1,):
             settings.append(("grid", [*self._sides, *self._list_levels_to_keep()]))
         exact = self.settings["precision"] == "float32"  # the others round differently on each kind of device
@@ -201,7 +234,8 @@ class Extraction:
 
     def _list_levels_to_keep(self):
         """Return the numbers of all levels; of those that were asked for, or surely fill the cells, where there are."""
-        side, asked = self.settings["image_size"], self.settings["levels"]
+        shape = self.settings["image_size"] if self.tiles is None else self.tiles.tiling.shape
+        side, asked = min(shape), self.settings["levels"]
         return [
             level.number
             for level in self._architecture.levels
@@ -211,7 +245,12 @@ class Extraction:
         ]
 
     def _count_features(self, number):
-        return self._architecture.levels[number - 1].channels * count_cells(self._sides)
+        return self._architecture.levels[number - 1].channels * len(self._name_cells())
+
+    def _name_cells(self):
+        """Return the names of the cells that each level is pooled over, in the order of their columns."""
+        cells = name_cells(self._sides)
+        return cells if self.tiles is None else [tile + cell for tile in self.tiles.tiling.cells for cell in cells]
 
     def _find_columns(self, numbers, asked):
         """Return where the features of some levels stand among those of others."""
@@ -222,8 +261,7 @@ class Extraction:
 
 
 @lru_cache(maxsize=32)
-def _name_features(widths, sides):
-    cells = name_cells(sides)
+def _name_features(widths, cells):
     names = [name for number, width in widths for cell in cells for name in feature_names(number, width, cell)]
     return np.asarray(names, dtype=object)
 

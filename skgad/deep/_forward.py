@@ -128,7 +128,7 @@ def pool_locations(output, level, how):
     return places.float().mean(dim=axes) if how == "mean" else places.amax(dim=axes).float()
 
 
-def pool_cells(output, level, how, sides):
+def pool_cells(output, level, how, sides, size=None):
     """Return the same for each cell of grids, one cell after the other, as float32 (n, cells * channels).
 
     A cell holds the locations that it touches, so that cells overlap where they do not divide the map.
@@ -137,6 +137,8 @@ def pool_cells(output, level, how, sides):
     ----------
     sides : tuple of int
         Of the grids; (1,) is the whole map, as `pool_locations` has it.
+    size : (height, width), default=None
+        Of the images, as `lay_out_map` takes it.
 
     Raises
     ------
@@ -147,7 +149,7 @@ def pool_cells(output, level, how, sides):
     """
     if sides == (1,):
         return pool_locations(output, level, how)
-    maps = output if level.layout == "NCHW" else lay_out_map(output, level).permute(0, 3, 1, 2)
+    maps = output if level.layout == "NCHW" else lay_out_map(output, level, size).permute(0, 3, 1, 2)
     height, width = maps.shape[2:]
     if max(sides) > min(height, width):
         raise ValueError(
@@ -165,15 +167,22 @@ def pool_cells(output, level, how, sides):
     return torch.cat(cells, dim=1)
 
 
-def lay_out_map(output, level):
+def lay_out_map(output, level, size=None):
     """Return a level's output as maps with the channels last, (n, height, width, channels), a float32 copy.
 
     A copy, since later modules may change the output in place.
 
+    Parameters
+    ----------
+    output : Tensor
+    level : Level
+    size : (height, width), default=None
+        Of the images, by whose sides tokens are laid out; None for squares.
+
     Raises
     ------
     BackboneError
-        If the level has no locations, or its tokens fill no square.
+        If the level has no locations, or its tokens fill no rectangle of the images' shape.
     """
     if level.layout == "NC":
         raise BackboneError(f"level {level.number} ({level.module!r}) is a vector without locations: it has no map.")
@@ -182,13 +191,15 @@ def lay_out_map(output, level):
         maps = output.permute(0, 2, 3, 1)
     elif level.layout == "NLC":
         n_prefix = level.n_prefix_tokens
-        across = math.isqrt(output.shape[1] - n_prefix)
-        if across**2 != output.shape[1] - n_prefix:
+        height, width = size or (1, 1)
+        down = round(math.sqrt((output.shape[1] - n_prefix) * height / width))
+        across = round(down * width / height)
+        if not down or down * across != output.shape[1] - n_prefix:
             raise BackboneError(
                 f"level {level.number} ({level.module!r}) gives {output.shape[1]} tokens, {n_prefix} of them in front: "
-                "the others fill no square, so their places are not known."
+                "the others fill no rectangle of the images' shape, so their places are not known."
             )
-        maps = output[:, n_prefix:].unflatten(1, (across, across))
+        maps = output[:, n_prefix:].unflatten(1, (down, across))
     return maps.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
 
 

@@ -26,8 +26,3 @@ def name_cells(sides):
     if sides == (1,):
         return [""]
     return [f"g{side}r{row}c{column}" for side in sides for row in range(side) for column in range(side)]
-
-
-def count_cells(sides):
-    """Return the number of cells of all grids."""
-    return sum(side**2 for side in sides)

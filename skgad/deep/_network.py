@@ -127,7 +127,7 @@ class Network:
             batch,
             numbers,
             precision,
-            take=lambda level, output: pool_cells(output, level, how, sides),
+            take=lambda level, output: pool_cells(output, level, how, sides, batch.shape[2:]),
             collect=lambda pooled: torch.cat(pooled, dim=1).cpu().numpy(),
         )
         return np.concatenate(parts)
@@ -156,7 +156,7 @@ class Network:
             batch,
             numbers,
             precision,
-            take=lambda level, output: lay_out_map(output, level),
+            take=lambda level, output: lay_out_map(output, level, batch.shape[2:]),
             collect=lambda maps: [one.cpu().numpy() for one in maps],
         )
         return parts[0] if len(parts) == 1 else [np.concatenate(level) for level in zip(*parts, strict=True)]

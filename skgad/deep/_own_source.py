@@ -41,7 +41,7 @@ class OwnSource:
         module = self._backbone.module
         return copy.deepcopy(module), fingerprint_module(module, self._backbone.name)
 
-    def check_size(self, image_size):
+    def check_size(self, height, width):
         """Do nothing: your own network says so itself when it runs."""
 
     def find_transform(self, image_size):

@@ -33,8 +33,8 @@ class Source(Protocol):
     def load(self) -> tuple[Any, str]:
         """Return the network, a torch module of its own on the CPU, and the sha256 of its weights."""
 
-    def check_size(self, image_size: int) -> None:
-        """Raise ValueError unless the network takes square images of this side, in pixels."""
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ValueError unless the network takes images of this size, in pixels."""
 
     def find_transform(self, image_size: int) -> dict:
         """Return what timm's evaluation transform of it depends on, or raise ValueError."""

@@ -76,9 +76,9 @@ class TimmSource:
         model = load_model(self.architecture.name, self._weights)
         return model, fingerprint(model)
 
-    def check_size(self, image_size):
-        """Raise ValueError unless the network takes square images of this side, in pixels."""
-        _check_size(self.architecture, image_size)
+    def check_size(self, height, width):
+        """Raise ValueError unless the network takes images of this size, in pixels."""
+        _check_size(self.architecture, height, width)
 
     def find_transform(self, image_size):
         """Return what timm's evaluation transform depends on, as a dict."""
@@ -125,15 +125,15 @@ def resolve_name(name):
 
 
 @cache
-def _check_size(architecture, image_size):
-    if image_size == architecture.image_size:
+def _check_size(architecture, height, width):
+    if height == width == architecture.image_size:
         return
     model, modules, _ = _timm.lay_out(architecture.name)
     try:
-        measure_levels(model, modules, (3, image_size, image_size), "meta")
+        measure_levels(model, modules, (3, height, width), "meta")
     except Exception as error:  # networks check their input in their own ways: asserts, shapes that do not match
         raise ValueError(
-            f"image_size={image_size}: {architecture.name} does not take images of that side "
+            f"image_size={(height, width)}: {architecture.name} does not take images of that size "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__}). Its own is "
             f"{architecture.image_size}; a vision transformer takes multiples of its patches."
         ) from error

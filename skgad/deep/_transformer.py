@@ -4,11 +4,12 @@ from contextlib import closing
 
 import numpy as np
 from sklearn.base import TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._labels import normal_rows
 from .._conventions._levels import frame
 from .._conventions._warnings import warn
-from .._images._sequence import check_images
+from .._images._sequence import check_images, find_first_size
 from ..exceptions import DependencyError, WeightsWarning
 from ._cache import open_store
 from ._identity import Identity
@@ -40,8 +41,13 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
     grid : int or tuple of int, default=1
         2 pools each of 2 × 2 cells of the image apart, (1, 2) the whole image and its quarters: columns
         ``level7__g2r0c1__0013``, cell by cell within a level. 1 is the papers', ``level7__0013``.
-    image_size : int, default=None
-        Side in pixels of the square that each whole image is resized to; None for the network's nominal size.
+    image_size : int or (height, width), default=None
+        Pixels that each whole image is resized to, a square for an int; None for the network's nominal square, or,
+        with `tiles`, for the size that the images of the fit have, which all must have.
+    tiles : int or (int, int), default=None
+        For photographs larger than the network's images: the side of the square tiles that they are cut into, and by
+        how many pixels neighbours overlap; a quarter of the side for an int. Tiles cover every pixel, and go through
+        the network one by one. Pooled features are a tile's, ``level7__tr0c1__0013``; maps are joined to one.
     resize : {"bilinear", "antialias", "timm"}, default="bilinear"
         The papers' rule, the whole image, bilinear without antialiasing; the same with it; or timm's own evaluation
         transform of the network, which may crop.
@@ -67,8 +73,10 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
     ----------
     backbone_ : str
         The name with the tag of its training.
-    levels_, image_size_ : list of int, int
-        The numbers of the levels, and the side in pixels of the square that images are resized to.
+    levels_ : list of int
+        The numbers of the levels.
+    image_size_ : (height, width)
+        Pixels that images are resized to.
     settings_ : dict
         All that the features depend on, besides images and network. ``transform`` refuses any others.
     weights_sha256_ : str
@@ -125,6 +133,7 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         pool="mean",
         grid=1,
         image_size=None,
+        tiles=None,
         resize="bilinear",
         on_bad_image="raise",
         batch_size=None,
@@ -141,6 +150,7 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         self.pool = pool
         self.grid = grid
         self.image_size = image_size
+        self.tiles = tiles
         self.resize = resize
         self.on_bad_image = on_bad_image
         self.batch_size = batch_size
@@ -185,16 +195,17 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         WeightsWarning
             If the weights are random.
         """
-        extraction = self._resolve()
-        self._find_device(strict=True)
         images = check_images(X, items=self.on_bad_image == "raise")
         normal_rows(y, len(images))
+        native = find_first_size(images, self.on_bad_image == "raise") if self._takes_own_size() else None
+        extraction = self._resolve(native=native)
+        self._find_device(strict=True)
         with open_store(self.cache) as store:
             identity = extraction.identify(store, self.device)
         self.settings_ = extraction.settings
         self.backbone_ = extraction.settings["backbone"]
         self.levels_ = extraction.settings["levels"]
-        self.image_size_ = extraction.settings["image_size"]
+        self.image_size_ = tuple(extraction.settings["image_size"])
         self.weights_sha256_, self.probe_, self.libraries_ = identity.sha256, identity.probe, identity.libraries
         return self
 
@@ -279,7 +290,7 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
             Positions in `X`. With ``on_bad_image="nan"``, those of images that cannot be used are missing.
         maps : list of ndarray of float32 of shape (n_batch, height, width, channels)
             One a level, in the order of ``levels_``. Location (i, j) of height × width stands for the same place of
-            the square that the image was resized to.
+            the image, as it was resized. With `tiles`, one image a batch.
 
         Raises
         ------
@@ -343,6 +354,17 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         """
         return self._resolve(quiet=True).find_box(height, width)
 
+    def find_covered(self):
+        """Return the height and width in pixels that maps cover, from the upper left corner of the resized image on.
+
+        Returns
+        -------
+        (height, width)
+            ``image_size_``; with `tiles`, up to the next multiple of the network's coarsest reduction.
+        """
+        extraction = self._resolve(quiet=True)
+        return extraction.size if extraction.tiles is None else extraction.tiles.tiling.padded
+
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns: ``level7__0000``, ...
 
@@ -357,8 +379,15 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         """
         return self._resolve(quiet=True).names.copy()
 
-    def _resolve(self, quiet=False):
-        """Return the `Extraction` that the parameters mean."""
+    def _takes_own_size(self):
+        """Return whether photographs are cut into tiles as they are."""
+        return self.tiles is not None and self.image_size is None
+
+    def _resolve(self, quiet=False, native=None):
+        """Return the `Extraction` that the parameters mean; `native` is the photographs' own size."""
+        if native is None and self._takes_own_size():
+            check_is_fitted(self, "image_size_")
+            native = self.image_size_
         try:
             from ._extraction import resolve
         except ImportError as error:
@@ -366,7 +395,7 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
                 f"A network needs torch and timm, and one of them cannot be imported ({error}): pip install torch "
                 "timm. (Detectors that were fitted on features work without.)"
             ) from error
-        extraction = resolve(self)
+        extraction = resolve(self, native)
         if extraction.is_random and not quiet:
             message = "weights=None: the network is random, and its features tell nothing. This is for tests."
             warn(message, WeightsWarning)
@@ -390,7 +419,7 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.requires_fit = False
+        tags.requires_fit = self._takes_own_size()
         tags.no_validation = True
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True

@@ -5,6 +5,7 @@ from ._explanation import ExplanationDisplay
 from ._fpr_calibration import FPRCalibrationDisplay
 from ._fpr_curve import FPRCurveDisplay
 from ._level_auroc import LevelAUROCDisplay
+from ._region_boxes import RegionsDisplay
 from ._score_histogram import ScoreHistogramDisplay
 from ._training import TrainingDisplay
 
@@ -14,6 +15,7 @@ __all__ = [
     "FPRCalibrationDisplay",
     "FPRCurveDisplay",
     "LevelAUROCDisplay",
+    "RegionsDisplay",
     "ScoreHistogramDisplay",
     "TrainingDisplay",
 ]

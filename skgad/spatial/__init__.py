@@ -1,6 +1,7 @@
 """Where in an image the defect is: Gaussians over feature maps, and PatchCore for comparison."""
 
 from ._neighbors import PatchNeighborsDetector
+from ._regions_out import regions_to_coco
 from ._spatial_mahalanobis import SpatialMahalanobisDetector
 
-__all__ = ["PatchNeighborsDetector", "SpatialMahalanobisDetector"]
+__all__ = ["PatchNeighborsDetector", "SpatialMahalanobisDetector", "regions_to_coco"]

@@ -1,8 +1,8 @@
 """What detectors in space share: fits in one pass over images, scores and maps, out of fold in two passes."""
 
 import copy
+import math
 from contextlib import closing
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,27 +14,22 @@ from sklearn.utils.validation import check_is_fitted
 from .._conventions._base import StampedEstimator
 from .._conventions._decisions import ScoredOutlierMixin
 from .._conventions._labels import normal_rows
-from .._conventions._parameters import check_share, read_fpr
+from .._conventions._parameters import check_length, check_share, read_fpr
 from .._conventions._transaction import all_or_nothing
 from .._conventions._warnings import warn
-from .._images._upsampling import upsample
 from ..deep import DeepFeatureTransformer
 from ..exceptions import WorkingPointWarning
 from ._leaving_folds_out import LeavingFoldsOutMixin
-from ._maps import AGGREGATES, LargestPixels, aggregate
+from ._maps import AGGREGATES, LargestPixels, aggregate, upsample_mean
 from ._passes import count_images, iter_maps, learn
+from ._regions_out import NOT_CALIBRATED, RegionsOutMixin
 from ._standards import standardize
 
 _REDUCTIONS = (8, 16)  # of the levels that are taken by default: PatchCore's second and third stage of a ResNet
 _FEW = 99  # images, below which no p-value can be 1 %
-_NOT_CALIBRATED = (
-    "This {} has no pixel threshold: its training images tell too little of new ones. Fit FPRThresholdCV(detector), "
-    "with folds that leave out each image once, and call {} of that; or calibrate_pixels(images) on normal images that "
-    "it has not learnt."
-)
 
 
-class SpatialDetector(LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator):
+class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator):
     """An outlier detector on images that scores every location.
 
     A subclass brings ``_begin(maps, n_images, n_copies)``, which returns an empty memory of the images to come, or None
@@ -112,7 +107,7 @@ class SpatialDetector(LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator
     def score_maps(self, X):
         """Return the anomaly map of each image: how far each pixel is from normal.
 
-        Each level's distance map is upsampled bilinearly to the square that the image was resized to, and the levels
+        Each level's distance map is upsampled bilinearly to the size that the image was resized to, and the levels
         are averaged: section 3 of the paper. Neither is a map scaled by itself, nor clamped: maps of one detector
         compare with each other and with its pixel threshold.
 
@@ -122,14 +117,13 @@ class SpatialDetector(LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator
 
         Returns
         -------
-        ndarray of float32 of shape (n_samples, image_size, image_size)
-            In units of distance: higher is more anomalous. It covers the whole image, whatever its shape was; with
-            ``resize="timm"``, the box of it that `find_box` gives. NaN for an image that cannot be used, where
+        ndarray of float32 of shape (n_samples, height, width)
+            ``features_.image_size_`` each. In units of distance: higher is more anomalous. It covers the whole image;
+            with ``resize="timm"``, the box of it that `find_box` gives. NaN for an image that cannot be used, where
             `features` has ``on_bad_image="nan"``.
         """
         measure = self._find_distances()
-        size = self.features_.image_size_
-        result = np.full((count_images(X), size, size), np.nan, dtype=np.float32)
+        result = np.full((count_images(X), *self.features_.image_size_), np.nan, dtype=np.float32)
         for rows, maps in self._iter_maps(self.features_, X):
             result[rows] = self._draw(measure(maps))
         return result
@@ -159,7 +153,7 @@ class SpatialDetector(LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator
 
         Returns
         -------
-        ndarray of bool of shape (n_samples, image_size, image_size)
+        ndarray of bool of shape (n_samples, height, width)
             Each covers what its map does.
 
         Raises
@@ -171,7 +165,7 @@ class SpatialDetector(LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator
         """
         check_is_fitted(self)
         if not hasattr(self, "pixel_threshold_"):
-            raise NotFittedError(_NOT_CALIBRATED.format(type(self).__name__, "predict_masks"))
+            raise NotFittedError(NOT_CALIBRATED.format(type(self).__name__, "predict_masks"))
         maps = self.score_maps(X)
         unusable = np.flatnonzero(np.isnan(maps[:, 0, 0]))
         if len(unusable):
@@ -193,7 +187,7 @@ class SpatialDetector(LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator
 
         Returns
         -------
-        ndarray of float32 of shape (n_samples, image_size, image_size)
+        ndarray of float32 of shape (n_samples, height, width)
             In (0, 1], multiples of 1/(n+1) for n normal images. ``(p <= 0.01)`` are the regions that are anomalous at
             1 %; where there are none, the map says that there is nothing. NaN for an image that cannot be used.
 
@@ -209,7 +203,7 @@ class SpatialDetector(LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator
         """
         check_is_fitted(self)
         if not hasattr(self, "map_peaks_"):
-            raise NotFittedError(_NOT_CALIBRATED.format(type(self).__name__, "p_value_maps"))
+            raise NotFittedError(NOT_CALIBRATED.format(type(self).__name__, "p_value_maps"))
         n_images = len(self.map_peaks_)
         if n_images < _FEW:
             warn(
@@ -303,7 +297,7 @@ class SpatialDetector(LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator
         self.map_peaks_ = largest.peaks()
 
     def _expect_pixels(self, n_images):
-        return LargestPixels(n_images * self.features_.image_size_**2, read_fpr(self.pixel_fpr))
+        return LargestPixels(n_images * math.prod(self.features_.image_size_), read_fpr(self.pixel_fpr))
 
     def _find_distances(self):
         """Return a function from maps to what `_score` and `_draw` take."""
@@ -316,8 +310,7 @@ class SpatialDetector(LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator
         return -np.mean(parts, axis=0)
 
     def _draw(self, distances):
-        size = self.features_.image_size_
-        mean = sum(upsample(level, size, size) for level in distances) / np.float32(len(distances))
+        mean = upsample_mean(distances, self.features_.image_size_, self.features_.find_covered())
         smoothing = self._fitted_params["smoothing"]
         return ndimage.gaussian_filter(mean, (0, smoothing, smoothing), mode="nearest") if smoothing else mean
 
@@ -327,8 +320,7 @@ class SpatialDetector(LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator
         check_share("top_share", self.top_share, closed=True)
         if self.aggregate not in AGGREGATES:
             raise ValueError(f"aggregate must be one of {', '.join(map(repr, AGGREGATES))}; got {self.aggregate!r}.")
-        if not isinstance(self.smoothing, Real) or isinstance(self.smoothing, bool) or not 0 <= self.smoothing < np.inf:
-            raise ValueError(f"smoothing must be a non-negative number of pixels; got {self.smoothing!r}.")
+        check_length("smoothing", self.smoothing)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "n_samples_seen_")

@@ -1,7 +1,11 @@
 """Arithmetic of maps: averages around locations, the score of an image, a threshold of pixels."""
 
+import functools
+
 import numpy as np
 from scipy import ndimage
+
+from .._images._upsampling import upsample
 
 AGGREGATES = ("max", "mean", "top")
 
@@ -12,6 +16,27 @@ def average_around(maps, side):
     Beyond the border lie zeros: a location at the border knows that it lies there.
     """
     return ndimage.uniform_filter(maps, (1, side, side, 1), mode="constant")
+
+
+def upsample_mean(levels, size, covered):
+    """Return the mean of the levels' maps (n, height, width) for every pixel of the images: float32.
+
+    Parameters
+    ----------
+    levels : list of ndarray of shape (n, from_height, from_width)
+    size : (height, width)
+        Of the images, in pixels.
+    covered : (height, width)
+        Pixels that the maps cover, from the upper left corner on: those of the images, or more.
+    """
+    sums: dict = {}
+    for level in levels:  # those of one shape are added before they are upsampled: it is the same, and cheaper
+        sums[level.shape] = level if level.shape not in sums else sums[level.shape] + level
+    height, width = covered
+    parts = [upsample(level, height, width) for level in sums.values()]
+    mean = functools.reduce(lambda one, other: np.add(one, other, out=one), parts)
+    mean /= np.float32(len(levels))
+    return mean[:, : size[0], : size[1]]
 
 
 def aggregate(maps, how, top_share):

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import numpy as np
 
-from .._gaussian._places import PIVOT_IMAGES
+from .._gaussian._places import count_pivot_images
 from .._images._sequence import check_images
 from ..deep._threads import find_pools
 
@@ -47,7 +47,7 @@ def learn(batches, begin, n_images, memory_of=None, n_memories=1):
     for batch in batches:
         waiting.append(batch)
         if not memories:
-            if sum(len(rows) for rows, _ in waiting) < min(PIVOT_IMAGES, n_images):
+            if sum(len(rows) for rows, _ in waiting) < min(count_pivot_images(waiting[0][1]), n_images):
                 continue
             memories = _begin_memories([maps for _, maps in waiting], begin, n_images, n_memories)
         for rows, maps in waiting:
@@ -64,7 +64,7 @@ def add_all(memory, batches):
 
 
 def _begin_memories(maps, begin, n_images, n_memories):
-    first = [np.concatenate(level)[:PIVOT_IMAGES] for level in zip(*maps, strict=True)]
+    first = [np.concatenate(level)[: count_pivot_images(maps[0])] for level in zip(*maps, strict=True)]
     empty = begin(first, n_images, n_memories)
     if empty is None:
         return [begin(first, n_images, 1)]

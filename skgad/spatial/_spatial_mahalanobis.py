@@ -10,7 +10,7 @@ from .._conventions._labels import normal_rows
 from .._conventions._parameters import check_bool, check_int, read_fpr
 from .._conventions._transaction import all_or_nothing
 from .._gaussian._laws import chi_quantile
-from .._gaussian._places import KINDS, PIVOT_IMAGES
+from .._gaussian._places import KINDS, count_pivot_images
 from .._gaussian._spectrum import check_n_components
 from ._detector import SpatialDetector
 from ._map_gaussians import MapSums, check_room, estimate_levels
@@ -227,8 +227,10 @@ class SpatialMahalanobisDetector(SpatialDetector):
             if memory is not None and not first:
                 self._keep(memory.merge(add_all(memory.empty(), batches)))
                 return
-            kept = [*first, *batches] if n_images < PIVOT_IMAGES else []
-            (memory,) = learn(kept or chain(first, batches), self._begin, n_images)
+            ahead = chain(first, batches)
+            begun = next(ahead)
+            kept = [begun, *ahead] if n_images < count_pivot_images(begun[1]) else []
+            (memory,) = learn(kept or chain([begun], ahead), self._begin, n_images)
         self._keep(memory)
         self._first = kept
 

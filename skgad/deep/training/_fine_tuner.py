@@ -196,6 +196,11 @@ class FineTuner(TransformerMixin, StampedEstimator):
         features = DeepFeatureTransformer() if self.features is None else clone(self.features)
         if not isinstance(features, DeepFeatureTransformer):
             raise TypeError(f"features must be a DeepFeatureTransformer, whose network is tuned; got {features!r}.")
+        if features.tiles is not None:
+            raise ValueError(
+                f"FineTuner trains on whole images, and features has tiles={features.tiles!r}. Tune without, and give "
+                "the tiles to the tuned network: DeepFeatureTransformer(tuner.backbone_, tiles=...)."
+            )
         features.set_params(on_bad_image="raise").fit(X)
         images = check_images(X)
         rows = normal_rows(y, len(images))
@@ -273,7 +278,7 @@ class FineTuner(TransformerMixin, StampedEstimator):
     def score_maps(self, X):
         """Return the anomaly map of each image, by the objective.
 
-        Each level's is upsampled bilinearly to the square that the image was resized to, and the levels are averaged.
+        Each level's is upsampled bilinearly to the size that the image was resized to, and the levels are averaged.
 
         Parameters
         ----------
@@ -281,7 +286,7 @@ class FineTuner(TransformerMixin, StampedEstimator):
 
         Returns
         -------
-        ndarray of float32 of shape (n_samples, image_size, image_size)
+        ndarray of float32 of shape (n_samples, height, width)
             Higher is more anomalous; for the objective "gaussian" in units of distance. NaN for an image that cannot be
             used, where ``extractor_`` has ``on_bad_image="nan"``.
 
@@ -293,12 +298,12 @@ class FineTuner(TransformerMixin, StampedEstimator):
         check_is_fitted(self)
         import torch
 
-        objective, size = self._find_objective(), self.extractor_.image_size_
-        result = np.full((len(check_images(X, items=False)), size, size), np.nan, dtype=np.float32)
+        objective, (height, width) = self._find_objective(), self.extractor_.image_size_
+        result = np.full((len(check_images(X, items=False)), height, width), np.nan, dtype=np.float32)
         with torch.no_grad(), closing(self.extractor_.iter_maps(X)) as batches:
             for rows, maps in batches:
                 levels = objective.maps([torch.from_numpy(level) for level in maps])
-                result[rows] = sum(upsample(level.numpy(), size, size) for level in levels) / np.float32(len(levels))
+                result[rows] = sum(upsample(level.numpy(), height, width) for level in levels) / np.float32(len(levels))
         return result
 
     @property

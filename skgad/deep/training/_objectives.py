@@ -26,7 +26,7 @@ class Objective(Protocol):
     n_altered: float  # the share of the training images that are altered, and count as anomalous
     weight_decay: float
 
-    def take(self, level, output) -> Any:
+    def take(self, level, output, size=None) -> Any:
         """Return what is kept of a level's output: the argument `take` of `run_levels`."""
 
     def settle(self, batches: Iterable) -> None:
@@ -71,8 +71,8 @@ class GaussianObjective:
         self._gaussian = gaussian
         self._aggregate = aggregate
 
-    def take(self, level, output):
-        return lay_out_map(output, level)
+    def take(self, level, output, size=None):
+        return lay_out_map(output, level, size)
 
     def settle(self, batches):
         sums: list = []
@@ -153,7 +153,7 @@ class SVDDObjective:
     n_altered = 0.0
     weight_decay = 1e-6
 
-    def take(self, level, output):
+    def take(self, level, output, size=None):
         return pool_locations(output, level, "mean")
 
     def settle(self, batches):
@@ -192,8 +192,8 @@ class FCDDObjective:
     n_altered = 0.5
     weight_decay = 0.0
 
-    def take(self, level, output):
-        return lay_out_map(output, level)
+    def take(self, level, output, size=None):
+        return lay_out_map(output, level, size)
 
     def settle(self, batches):
         sums: list = []

@@ -18,8 +18,8 @@ class Squares:
     rows : ndarray of int of shape (n_images,)
         Positions of those that are meant.
     resize : callable
-        From a decoded image to a tensor (3, size, size).
-    image_size : int
+        From a decoded image to a tensor (3, height, width).
+    image_size : int or (height, width)
     num_workers : int
         Threads that read.
     held : bool, default=True
@@ -29,15 +29,16 @@ class Squares:
     def __init__(self, images, rows, resize, image_size, num_workers, held=True):
         self._images, self.rows, self._resize, self._num_workers = images, rows, resize, num_workers
         self._held = None
-        if held and len(rows) * 12 * image_size**2 <= _MOST_HELD:
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if held and len(rows) * 12 * height * width <= _MOST_HELD:
             parts = [squares for _, squares in self._read(np.arange(len(rows)), 32)]
-            self._held = torch.cat([torch.empty(0, 3, image_size, image_size), *parts])
+            self._held = torch.cat([torch.empty(0, 3, height, width), *parts])
 
     def __len__(self):
         return len(self.rows)
 
     def batches(self, order, batch_size):
-        """Yield indices, some of `order`, and their squares, a tensor (n, 3, size, size).
+        """Yield indices, some of `order`, and their squares, a tensor (n, 3, height, width).
 
         Raises
         ------

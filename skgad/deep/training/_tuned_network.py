@@ -39,5 +39,6 @@ class TunedNetwork(TrainedNetwork):
         )
 
     def __call__(self, squares, take=None):
-        """Return what `take` keeps of the levels, of images (n, 3, size, size) on the scale 0..255."""
-        return run_levels(self.model, normalise(squares.to(self.device), self._mean, self._std), self._levels, take)
+        """Return what `take` keeps of the levels, of images (n, 3, height, width) on the scale 0..255."""
+        x = normalise(squares.to(self.device), self._mean, self._std)
+        return run_levels(self.model, x, self._levels, lambda level, output: take(level, output, squares.shape[2:]))

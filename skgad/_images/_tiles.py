@@ -1,0 +1,162 @@
+"""Tiles of a photograph: a regular grid of overlapping pieces that covers every pixel, and one map made of theirs.
+
+All tiles of a photograph have one size. They begin at multiples of a *step*, the coarsest reduction of the network, so
+that the locations of their maps fall onto one lattice. What they need beyond the photograph's right and lower border is
+its mirror image.
+"""
+
+from itertools import product
+from numbers import Integral
+from typing import NamedTuple
+
+import numpy as np
+
+
+def read_tiles(tiles):
+    """Return the size and the overlap in pixels that a parameter means; None for None.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a positive int nor a pair of them, the overlap being at most half of the size.
+    """
+    if tiles is None:
+        return None
+    pair = tuple(tiles) if isinstance(tiles, (tuple, list)) else (tiles, None)
+    if len(pair) == 2 and _is_count(pair[0], 1):
+        size = int(pair[0])
+        overlap = size // 4 if pair[1] is None and not isinstance(tiles, (tuple, list)) else pair[1]
+        if _is_count(overlap, 0) and overlap <= size // 2:
+            return size, int(overlap)
+    raise ValueError(
+        "tiles must be None, a size in pixels such as 256, or (size, overlap) with an overlap of at most half of the "
+        f"size; got {tiles!r}."
+    )
+
+
+class Tiling(NamedTuple):
+    """Where the tiles of a photograph lie.
+
+    Attributes
+    ----------
+    height, width : int
+        Of the photograph.
+    padded : tuple of int
+        Its height and width up to the next multiple of the step: what the tiles cover.
+    shape : tuple of int
+        Height and width of a tile.
+    tops, lefts : tuple of int
+        Where the rows and the columns of tiles begin.
+    """
+
+    height: int
+    width: int
+    padded: tuple
+    shape: tuple
+    tops: tuple
+    lefts: tuple
+
+    @classmethod
+    def lay_out(cls, photograph, tiles, step):
+        """Return the tiling of photographs of this size.
+
+        Parameters
+        ----------
+        photograph : (height, width)
+        tiles : (size, overlap)
+            Neighbours share at least `overlap` pixels. A shorter side of the photograph makes shorter tiles.
+        step : int
+
+        Raises
+        ------
+        ValueError
+            If the size is no multiple of the step, or the overlap leaves no step between two tiles.
+        """
+        (height, width), (size, overlap) = photograph, tiles
+        stride = (size - overlap) // step * step
+        if size % step or not stride:
+            raise ValueError(
+                f"tiles=({size}, {overlap}): the size must be a multiple of {step}, the coarsest reduction of the "
+                f"network, and exceed the overlap by as much; {max(2, round(size / step)) * step} is one."
+            )
+        padded = tuple(-(-side // step) * step for side in (height, width))
+        starts = [(*range(0, side - size, stride), side - size) if side > size else (0,) for side in padded]
+        return cls(height, width, padded, tuple(min(size, side) for side in padded), *starts)
+
+    @property
+    def corners(self):
+        """The top and the left of each tile, row by row."""
+        return list(product(self.tops, self.lefts))
+
+    @property
+    def cells(self):
+        """The name of each tile, row by row: "tr0c1" is the second one of the first row."""
+        return [f"tr{row}c{column}" for row, column in product(range(len(self.tops)), range(len(self.lefts)))]
+
+    def cut(self, photograph, corner):
+        """Return a tile of a photograph (height, width, 3), mirrored beyond the border."""
+        (top, left), (height, width) = corner, self.shape
+        tile = photograph[top : top + height, left : left + width]
+        missing = height - tile.shape[0], width - tile.shape[1]
+        return np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric") if any(missing) else tile
+
+    def begin_map(self, reduction, n_channels):
+        """Return a `TiledMap` of one level, to be made of the tiles' maps."""
+        return TiledMap(self, reduction, n_channels)
+
+
+class TiledMap:
+    """The map of a photograph, made of those of its tiles.
+
+    Where tiles overlap, each counts the more the farther the location lies from the tile's own border, where the
+    network has seen zeros in place of the photograph: weights fall linearly to the border, and sum to one.
+
+    Parameters
+    ----------
+    tiling : Tiling
+    reduction : int
+        Pixels a location, along each side.
+    n_channels : int
+    """
+
+    def __init__(self, tiling, reduction, n_channels):
+        self._corners = [(top // reduction, left // reduction) for top, left in tiling.corners]
+        self._weights = list(
+            product(
+                *(
+                    _weigh([start // reduction for start in starts], length // reduction, whole // reduction)
+                    for starts, length, whole in zip(
+                        (tiling.tops, tiling.lefts), tiling.shape, tiling.padded, strict=True
+                    )
+                )
+            )
+        )
+        self.values = np.zeros((*(side // reduction for side in tiling.padded), n_channels), dtype=np.float32)
+
+    def add(self, index, part):
+        """Take the map (height, width, channels) of the tile of this index in."""
+        (top, left), (down, across) = self._corners[index], self._weights[index]
+        weights = (down[:, np.newaxis] * across)[:, :, np.newaxis]
+        self.values[top : top + len(down), left : left + len(across)] += part * weights
+
+
+def _weigh(starts, length, whole):
+    """Return the weight of each of a tile's locations along one side, for each tile: they sum to one everywhere."""
+    weights = np.zeros((len(starts), whole))
+    for index, (row, start) in enumerate(zip(weights, starts, strict=True)):
+        ramp = np.ones(length)
+        if index:
+            shared = starts[index - 1] + length - start
+            ramp[:shared] = np.minimum(ramp[:shared], (np.arange(shared) + 0.5) / max(shared, 1))
+        if index + 1 < len(starts):
+            shared = start + length - starts[index + 1]
+            ramp[length - shared :] = np.minimum(
+                ramp[length - shared :], ((np.arange(shared) + 0.5) / max(shared, 1))[::-1]
+            )
+        row[start : start + length] = ramp
+    weights /= weights.sum(axis=0)
+    return [row[start : start + length].astype(np.float32) for row, start in zip(weights, starts, strict=True)]
+
+
+def _is_count(value, least):
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least

@@ -1,0 +1,93 @@
+"""Photographs that go through the network tile by tile: what is pooled of each tile, and one map of all of them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .._images._tiles import Tiling
+from ..exceptions import BackboneError, ImageError
+
+
+def read_photograph(resize, size, is_native, image):
+    """Return a decoded image as it is cut into tiles: as it is, or resized; (height, width, 3), on the scale 0..255.
+
+    Raises
+    ------
+    ImageError
+        If it is to be taken in its own size, and has another than the photographs of the fit.
+    """
+    if image.shape[:2] == tuple(size):
+        return image
+    if is_native:
+        raise ImageError(
+            f"this image has {image.shape[0]} x {image.shape[1]} pixels, and those of the fit {size[0]} x {size[1]}: "
+            f"tiles of both differ. Give image_size={tuple(size)}, to which all are resized first."
+        )
+    return resize(image).permute(1, 2, 0).numpy()
+
+
+class Tiles(NamedTuple):
+    """The tiles of photographs of one size, on their way through a network."""
+
+    tiling: Tiling
+
+    @classmethod
+    def lay_out(cls, size, tiles, levels):
+        """Return the tiles, of a size and overlap, of photographs of one size, so that these levels' maps join."""
+        step = max((level.reduction for level in levels if level.layout != "NC"), default=1)
+        return cls(Tiling.lay_out(size, tiles, step))
+
+    def pool(self, photograph, pool, widths, batch_size):
+        """Return the features of all tiles, level by level, and tile by tile within a level: (n_features,).
+
+        Parameters
+        ----------
+        photograph : ndarray of shape (height, width, 3)
+        pool : callable
+            From a tensor (n, 3, height, width) to an array (n, n_features), level by level.
+        widths : list of int
+            The number of features of each level, of one tile.
+        batch_size : int
+            Tiles per call of `pool`.
+        """
+        parts = np.concatenate([pool(batch) for _, batch in self._batches(photograph, batch_size)])
+        return np.concatenate([level.ravel() for level in np.split(parts, np.cumsum(widths)[:-1], axis=1)])
+
+    def map(self, photograph, lay_out, levels, batch_size):
+        """Return the map of the whole photograph, one a level, (1, height, width, channels).
+
+        Parameters
+        ----------
+        photograph : ndarray of shape (height, width, 3)
+        lay_out : callable
+            From a tensor (n, 3, height, width) to the maps of all levels, (n, height, width, channels).
+        levels : list of Level
+        batch_size : int
+            Tiles per call of `lay_out`.
+
+        Raises
+        ------
+        BackboneError
+            If a level has another number of locations than its reduction says, so that maps do not join.
+        """
+        wholes = [self.tiling.begin_map(level.reduction, level.channels) for level in levels]
+        for indices, batch in self._batches(photograph, batch_size):
+            for whole, level, maps in zip(wholes, levels, lay_out(batch), strict=True):
+                due = tuple(side // level.reduction for side in self.tiling.shape)
+                if maps.shape[1:3] != due:
+                    raise BackboneError(
+                        f"level {level.number} ({level.module!r}) has {maps.shape[1]} x {maps.shape[2]} locations of a "
+                        f"tile, where {due[0]} x {due[1]} would join to a map. Leave it out, or take another tile size."
+                    )
+                for index, part in zip(indices, maps, strict=True):
+                    whole.add(index, part)
+        return [whole.values[np.newaxis] for whole in wholes]
+
+    def _batches(self, photograph, batch_size):
+        """Yield indices of tiles and their pixels, a tensor (n, 3, height, width), channels last in memory."""
+        corners = self.tiling.corners
+        for start in range(0, len(corners), batch_size):
+            indices = range(start, min(start + batch_size, len(corners)))
+            pixels = np.stack([self.tiling.cut(photograph, corners[index]) for index in indices])
+            yield indices, torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
