@@ -60,13 +60,16 @@ class PlaceGaussians:
         self.n_kept = whitening.n_kept
         self.shrinkage = whitening.shrinkage
         # What rounding to float32 does to W (x - mean) is at most about eps |W| (|mean| + |x - mean|).
-        largest = np.abs(mean).max(axis=0) + 3 * deviation
+        largest = np.nanmax(np.abs(mean), axis=0) + 3 * deviation
         error = np.linalg.norm(np.abs(whitening.whitener) @ largest, axis=-1) / np.sqrt(self.n_kept)
         dtype = np.float32 if np.finfo(np.float32).eps * error.max() < _FLOAT32_ERROR else np.float64
         self._mean, self._whitener = mean.astype(dtype), whitening.whitener.astype(dtype)
 
     def distances(self, maps):
-        """Return the Mahalanobis distance at each location: (n, height, width), float32."""
+        """Return the Mahalanobis distance at each location: (n, height, width), float32.
+
+        NaN where the map is, and at a place that no image has shown.
+        """
         result = np.empty((len(maps), self.shape[0] * self.shape[1]), np.float32)
         if len(self._whitener) > 1:
             for places, rows in split_places(maps, self._mean):
@@ -149,20 +152,22 @@ def _describe_all(sums) -> tuple[np.ndarray, int, np.ndarray, float]:
     n_places = len(sums.pivot)
     covariance = pooled_covariance(sums)
     quartic = central_quartic(sums, covariance).sum()
-    noise = sums.largest / (sums.n_rows * n_places) * (n_places if sums.is_local else 1)
-    return covariance[np.newaxis], sums.n_rows * n_places, quartic[np.newaxis], noise
+    n_rows = sums.n_rows.sum()
+    noise = sums.largest / n_rows * (n_places if sums.is_local else 1)
+    return covariance[np.newaxis], n_rows, quartic[np.newaxis], noise
 
 
 def _describe_places(sums) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, int, np.ndarray, float]]]:
     """Yield places that vary enough to tell a scale of their own, some at a time, and the same of their covariances."""
     variances = place_variances(sums)
-    varied = np.flatnonzero(variances >= _STILL * variances.mean())
+    varied = np.flatnonzero((sums.n_rows > 1) & (variances >= _STILL * np.average(variances, weights=sums.n_rows)))
     block = max(1, BLOCK // sums.pivot.shape[1] ** 2)
     for start in range(0, len(varied), block):
         places = varied[start : start + block]
         covariance = place_covariances(sums, places)
         quartic = central_quartic(sums, covariance, places)
-        yield places, (covariance, sums.n_rows, quartic, sums.largest / sums.n_rows)
+        n_rows = sums.n_rows[places]
+        yield places, (covariance, n_rows, quartic, sums.largest / n_rows)
 
 
 def _refuse_still(tells):
@@ -207,11 +212,11 @@ def _whiten(covariance, n_rows, quartic, noise, n_components):
     Parameters
     ----------
     covariance : ndarray of shape (n, n_channels, n_channels)
-    n_rows : int
+    n_rows : int or ndarray of shape (n,)
         Behind each of them.
     quartic : ndarray of shape (n,)
         Sum of the fourth powers of the norms of the centred rows.
-    noise : float
+    noise : float or ndarray of shape (n,)
         The variance whose rounding may be left in them.
     n_components : float, int or None
 
@@ -224,8 +229,9 @@ def _whiten(covariance, n_rows, quartic, noise, n_components):
     """
     if n_components is None:
         return _whiten_all(covariance, n_rows, quartic, noise)
+    n_rows, noise = (np.broadcast_to(value, len(covariance)) for value in (n_rows, noise))
     tells = np.diagonal(covariance, axis1=1, axis2=2).max(axis=1) > _ROUNDING * noise
-    return _whiten_least(covariance[tells], n_rows, n_components, noise), tells
+    return _whiten_least(covariance[tells], n_rows[tells], n_components, noise[tells]), tells
 
 
 def _whiten_all(covariance, n_rows, quartic, noise):
@@ -258,7 +264,8 @@ def _whiten_least(covariance, n_rows, n_components, noise):
     variances, axes = np.linalg.eigh(covariance)
     variances, axes = np.maximum(variances[:, ::-1], 0.0), axes.transpose(0, 2, 1)[:, ::-1]
     # rounding, not directions: of the decomposition, and of sums that were larger once
-    tolerance = max(n_rows, n_channels) * np.finfo(np.float64).eps * np.maximum(variances[:, :1], noise)
+    largest = np.maximum(variances[:, 0], noise)
+    tolerance = (np.maximum(n_rows, n_channels) * np.finfo(np.float64).eps * largest)[:, np.newaxis]
     n_found = np.count_nonzero(variances > tolerance, axis=1)
     first = _first_kept(np.where(index < n_found[:, np.newaxis], variances, 0.0), n_found, n_components)
     kept = (index >= first[:, np.newaxis]) & (index < n_found[:, np.newaxis])

@@ -11,6 +11,9 @@ but for one term: the fourth moment about the means needs :math:`s_l^\top S_l s_
 the step :math:`s_l` from the pivot to the mean, which a tied Gaussian does not keep. There :math:`S_l` is taken as the
 tied covariance, scaled to the variance at the place. The pivot is a mean of some images, so that the term is small; it
 enters the shrinkage intensity alone.
+
+A row of NaN is one that is not there: outside of a region of interest. It is counted nowhere, so that places may have
+different numbers of rows, or none.
 """
 
 import math
@@ -24,7 +27,7 @@ KINDS = ("tied", "local", "global")
 PIVOT_IMAGES = 16  # whose maps are held at the beginning,
 _PIVOT_BYTES = 2**28  # as many of them as this, and one at least
 BLOCK = 2**20  # numbers that are worked on at a time: 8 MB, which stays near the processor
-_SUMS = ("total", "squares", "cubic", "quartic", "scatter")
+_SUMS = ("n_rows", "total", "squares", "cubic", "quartic", "scatter")
 
 
 @dataclass(eq=False)
@@ -36,6 +39,8 @@ class PlaceSums:
     shape : tuple of int
         Height and width of the map.
     n_images : int
+    n_rows : ndarray of shape (n_places,)
+        The number of rows at each place.
     unit : float
         What z is measured in, a power of two; the sums are free of the maps' own unit.
     pivot : ndarray of float32 of shape (n_places, n_channels)
@@ -52,6 +57,7 @@ class PlaceSums:
 
     shape: tuple
     n_images: int
+    n_rows: np.ndarray
     unit: float
     pivot: np.ndarray
     total: np.ndarray
@@ -65,18 +71,13 @@ class PlaceSums:
     def begin(cls, maps, kind):
         """Return the sums of no images, about the mean of these maps (n, height, width, channels), in their spread."""
         shape, n_channels = maps.shape[1:3], maps.shape[3]
-        mean = maps.mean(axis=0, dtype=np.float64).reshape(-1, n_channels)
-        pivot = (mean.mean(axis=0, keepdims=True) if kind == "global" else mean).astype(np.float32)
+        rows = maps.reshape(-1, 1, n_channels) if kind == "global" else maps.reshape(len(maps), -1, n_channels)
+        pivot = _find_means(rows).astype(np.float32)
         n_places = len(pivot)
         scatter = np.zeros((*((n_places,) if kind == "local" else ()), n_channels, n_channels))
         vectors, numbers = np.zeros(pivot.shape), np.zeros(n_places)
         unit = _find_unit(maps, pivot)
-        return cls(shape, 0, unit, pivot, vectors, numbers, vectors.copy(), numbers.copy(), scatter)
-
-    @property
-    def n_rows(self):
-        """The number of rows at each place."""
-        return self.n_images * (self.shape[0] * self.shape[1] // len(self.pivot))
+        return cls(shape, 0, numbers, unit, pivot, vectors, numbers.copy(), vectors.copy(), numbers.copy(), scatter)
 
     @property
     def is_local(self):
@@ -85,24 +86,27 @@ class PlaceSums:
     @property
     def step(self):
         """From the pivot to the mean of each place, in units, (n_places, n_channels)."""
-        return self.total.astype(np.float64) / self.n_rows
+        return self.total.astype(np.float64) / np.maximum(self.n_rows, 1)[:, np.newaxis]
 
     @property
     def mean(self):
-        """The mean of each place, in the maps' own unit, (n_places, n_channels)."""
-        return self.pivot + self.unit * self.step
+        """The mean of each place, in the maps' own unit, (n_places, n_channels); NaN where there is no row."""
+        mean = self.pivot + self.unit * self.step
+        mean[self.n_rows == 0] = np.nan
+        return mean
 
     @property
     def deviation(self):
         """The root mean square of each channel about the pivots, over all places, in the maps' own unit."""
         squares = np.diagonal(self.scatter, axis1=-2, axis2=-1).reshape(-1, self.pivot.shape[1]).sum(axis=0)
-        return self.unit * np.sqrt(squares / (self.n_rows * len(self.pivot)))
+        return self.unit * np.sqrt(squares / self.n_rows.sum())
 
     def add(self, maps):
         """Take maps in, (n, height, width, channels)."""
         for places, rows in split_places(maps, self.pivot):
             z = np.subtract(rows, self.pivot[places], dtype=np.float64)
             z /= self.unit
+            self.n_rows[places] += _count_rows(z)
             squares = np.einsum("ijk,ijk->ij", z, z)
             self.total[places] += z.sum(axis=0)
             self.squares[places] += squares.sum(axis=0)
@@ -147,21 +151,24 @@ class PlaceSums:
 
 def pooled_covariance(sums):
     """Return the covariance that all places share, about their own means, (n_channels, n_channels), in units."""
-    step = sums.step
+    step, n_rows = sums.step, sums.n_rows
     scatter = sums.scatter.sum(axis=0) if sums.is_local else sums.scatter
-    return scatter / (sums.n_rows * len(step)) - step.T @ step / len(step)
+    return (scatter - (step.T * n_rows) @ step) / n_rows.sum()
 
 
 def place_variances(sums):
-    """Return the variance at each place, summed over the channels, (n_places,), in units."""
+    """Return the variance at each place, summed over the channels, (n_places,), in units; 0 where there is no row."""
     step = sums.step
-    return sums.squares / sums.n_rows - np.einsum("ij,ij->i", step, step)
+    return sums.squares / np.maximum(sums.n_rows, 1) - np.einsum("ij,ij->i", step, step)
 
 
 def place_covariances(sums, places):
     """Return the covariances at some places of a "local" Gaussian, (n, n_channels, n_channels), in units."""
     step = sums.step[places]
-    return sums.scatter[places] / sums.n_rows - step[:, :, np.newaxis] * step[:, np.newaxis, :]
+    return (
+        sums.scatter[places] / sums.n_rows[places, np.newaxis, np.newaxis]
+        - step[:, :, np.newaxis] * step[:, np.newaxis, :]
+    )
 
 
 def central_quartic(sums, covariance, places=slice(None)):
@@ -174,13 +181,13 @@ def central_quartic(sums, covariance, places=slice(None)):
         That of all places, from which the term along the step is approximated; or those of the places, and it is exact.
     places : slice or ndarray of int
     """
-    step, n_rows, squares = sums.step[places], sums.n_rows, sums.squares[places]
+    step, n_rows, squares = sums.step[places], np.maximum(sums.n_rows[places], 1), sums.squares[places]
     length = np.einsum("ij,ij->i", step, step)
     if covariance.ndim == 3:
         along = np.einsum("ij,ijk,ik->i", step, covariance, step, optimize=True)
     else:
         variance = squares / n_rows - length
-        mean = variance.mean()
+        mean = np.average(variance, weights=n_rows)
         along = np.einsum("ij,ij->i", step @ covariance, step) * (variance / mean if mean > 0 else 1.0)
     cubic = np.einsum("ij,ij->i", step, sums.cubic[places])
     quartic = sums.quartic[places] + n_rows * (4 * along + length**2) - 4 * cubic + 2 * length * squares
@@ -225,11 +232,28 @@ def count_bytes(kind, shape, n_channels, n_sums=1):
 
 def _find_unit(maps, pivot):
     """Return a power of two near the root mean square of the rows about the pivot; 1 where there is none."""
-    total = 0.0
+    total, n_rows = 0.0, 0
     for places, rows in split_places(maps, pivot):
         z = np.subtract(rows, pivot[places], dtype=np.float64)
+        n_rows += _count_rows(z).sum()
         total += np.vdot(z, z)
-    return math.ldexp(1.0, math.frexp(math.sqrt(total / maps.size))[1])
+    return math.ldexp(1.0, math.frexp(math.sqrt(total / max(n_rows * maps.shape[-1], 1)))[1])
+
+
+def _find_means(rows):
+    """Return the mean of each place's rows (n_rows, n_places, n_channels); 0 where there is none."""
+    if not np.isnan(rows[..., 0]).any():
+        return rows.mean(axis=0, dtype=np.float64)
+    there = ~np.isnan(rows[..., :1])
+    return np.sum(rows, axis=0, where=there, dtype=np.float64) / np.maximum(there.sum(axis=0), 1)
+
+
+def _count_rows(rows):
+    """Return how many rows (n_rows, n_places, n_channels) there are at each place; those of NaN are made 0."""
+    lacking = np.isnan(rows[..., 0])
+    if lacking.any():
+        rows[lacking] = 0
+    return len(rows) - np.count_nonzero(lacking, axis=0)
 
 
 def _largest(scatter):

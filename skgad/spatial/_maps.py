@@ -13,9 +13,15 @@ AGGREGATES = ("max", "mean", "top")
 def average_around(maps, side):
     """Return maps (n, height, width, channels), each location averaged over the square around it, of so many a side.
 
-    Beyond the border lie zeros: a location at the border knows that it lies there.
+    Beyond the border lie zeros: a location at the border knows that it lies there. So does one that is NaN, outside of
+    a region of interest, which stays so.
     """
-    return ndimage.uniform_filter(maps, (1, side, side, 1), mode="constant")
+    lacking = np.isnan(maps[..., 0])
+    if not lacking.any():
+        return ndimage.uniform_filter(maps, (1, side, side, 1), mode="constant")
+    averaged = ndimage.uniform_filter(np.nan_to_num(maps), (1, side, side, 1), mode="constant")
+    averaged[lacking] = np.nan
+    return averaged
 
 
 def upsample_mean(levels, size, covered):
@@ -24,6 +30,7 @@ def upsample_mean(levels, size, covered):
     Parameters
     ----------
     levels : list of ndarray of shape (n, from_height, from_width)
+        NaN where they are not scored. A pixel is NaN if that is nearer than what is, on any level.
     size : (height, width)
         Of the images, in pixels.
     covered : (height, width)
@@ -33,10 +40,20 @@ def upsample_mean(levels, size, covered):
     for level in levels:  # those of one shape are added before they are upsampled: it is the same, and cheaper
         sums[level.shape] = level if level.shape not in sums else sums[level.shape] + level
     height, width = covered
-    parts = [upsample(level, height, width) for level in sums.values()]
+    parts = [_upsample(level, height, width) for level in sums.values()]
     mean = functools.reduce(lambda one, other: np.add(one, other, out=one), parts)
     mean /= np.float32(len(levels))
     return mean[:, : size[0], : size[1]]
+
+
+def _upsample(maps, height, width):
+    """Return maps upsampled, from those locations that are not NaN."""
+    there = ~np.isnan(maps)
+    if there.all():
+        return upsample(maps, height, width)
+    weights = upsample(there.astype(np.float32), height, width)
+    weights[weights < 0.5] = np.nan
+    return upsample(np.where(there, maps, 0), height, width) / weights
 
 
 def aggregate(maps, how, top_share):
@@ -45,11 +62,15 @@ def aggregate(maps, how, top_share):
     Parameters
     ----------
     maps : ndarray
+        NaN where there is nothing to score; an image that is NaN everywhere gets NaN.
     how : {"max", "mean", "top"}
     top_share : float
         For "top": the share of the locations, the largest ones, whose mean it is; one at least.
     """
     flat = maps.reshape(len(maps), -1)
+    lacking = np.isnan(flat)
+    if lacking.any():
+        return np.array([_aggregate_there(row, how, top_share) for row in flat])
     if how == "max":
         return flat.max(axis=1).astype(np.float64)
     if how == "mean":
@@ -58,6 +79,11 @@ def aggregate(maps, how, top_share):
         raise ValueError(f"aggregate must be one of {', '.join(map(repr, AGGREGATES))}; got {how!r}.")
     count = count_top(flat.shape[1], top_share)
     return np.partition(flat, -count, axis=1)[:, -count:].mean(axis=1, dtype=np.float64)
+
+
+def _aggregate_there(row, how, top_share):
+    there = row[~np.isnan(row)]
+    return aggregate(there.reshape(1, 1, -1), how, top_share)[0] if len(there) else np.nan
 
 
 def count_top(n_locations, top_share):
@@ -71,20 +97,21 @@ class LargestPixels:
     Parameters
     ----------
     n_pixels : int
-        How many there will be in all.
+        How many there will be in all, at most: NaN is none.
     share : Fraction
         In (0, 1). Of a float, the count would be one less where the product is rounded down.
     """
 
     def __init__(self, n_pixels, share):
-        self._count = max(1, int(n_pixels * share))
+        self._count, self._share, self._n_pixels = max(1, int(n_pixels * share)), share, 0
         self._largest = np.empty(0, dtype=np.float32)
         self._peaks = []
 
     def add(self, maps):
         """Take maps in, (n_images, height, width)."""
-        self._peaks.append(maps.reshape(len(maps), -1).max(axis=1))
-        pixels = maps.ravel()
+        self._peaks.append(np.fmax.reduce(maps.reshape(len(maps), -1), axis=1))
+        pixels = maps[~np.isnan(maps)]
+        self._n_pixels += len(pixels)
         if len(self._largest) == self._count:
             pixels = pixels[pixels > self._largest[0]]
         largest = np.concatenate([self._largest, pixels])
@@ -99,4 +126,5 @@ class LargestPixels:
 
     def threshold(self):
         """Return the smallest number that at most that share of the pixels is beyond."""
-        return float(self._largest.min())
+        count = max(1, int(self._n_pixels * self._share))
+        return float(np.partition(self._largest, len(self._largest) - count)[len(self._largest) - count])

@@ -10,47 +10,30 @@ class DistanceSums:
 
     Parameters
     ----------
-    n_images : int
-    total, squares : list of ndarray of shape (height, width)
-        The sums of the distances and of their squares.
+    parts : list of ndarray of shape (3, height, width)
+        Of each level the number of distances, their sum, and that of their squares; none for no image.
     """
 
-    def __init__(self, n_images=0, total=(), squares=()):
-        self.n_images = n_images
-        self._total = list(total)
-        self._squares = list(squares)
+    def __init__(self, parts=()):
+        self._parts = list(parts)
 
     def add(self, distances):
-        """Take the distance maps of some images in, a list of (n, height, width)."""
-        parts = [level.astype(np.float64) for level in distances]
-        total, squares = [part.sum(axis=0) for part in parts], [np.square(part).sum(axis=0) for part in parts]
-        merged = self.merged(DistanceSums(len(parts[0]), total, squares))
-        self.n_images, self._total, self._squares = merged.n_images, merged._total, merged._squares
+        """Take the distance maps of some images in, a list of (n, height, width); NaN is not counted."""
+        self._parts = self.merged(DistanceSums([_add_up(level) for level in distances]))._parts
 
     def merged(self, other):
         """Return the sums with those of other images."""
-        if not self.n_images or not other.n_images:
-            return self if self.n_images else other
-        return DistanceSums(
-            self.n_images + other.n_images,
-            [one + two for one, two in zip(self._total, other._total, strict=True)],
-            [one + two for one, two in zip(self._squares, other._squares, strict=True)],
-        )
+        if not self._parts or not other._parts:
+            return self if self._parts else other
+        return DistanceSums([one + two for one, two in zip(self._parts, other._parts, strict=True)])
 
     def without(self, other):
         """Return the sums without those of some of the images."""
-        return DistanceSums(
-            self.n_images - other.n_images,
-            [one - two for one, two in zip(self._total, other._total, strict=True)],
-            [one - two for one, two in zip(self._squares, other._squares, strict=True)],
-        )
+        return DistanceSums([one - two for one, two in zip(self._parts, other._parts, strict=True)])
 
     def standards(self):
         """Return the `LevelStandard` of each level."""
-        return [
-            LevelStandard.of_sums(self.n_images, total, squares)
-            for total, squares in zip(self._total, self._squares, strict=True)
-        ]
+        return [LevelStandard.of_sums(*part) for part in self._parts]
 
 
 class LevelStandard:
@@ -67,11 +50,15 @@ class LevelStandard:
         self.shift = shift
 
     @classmethod
-    def of_sums(cls, n_images, total, squares):
+    def of_sums(cls, n_distances, total, squares):
         """Return that of distances with these sums: the level's mean and deviation are those over all locations."""
-        mean = total / n_images
-        variance = np.maximum(squares / n_images - mean**2, 0.0)
-        level_mean, level_deviation = mean.mean(), np.sqrt(variance.mean())
+        seen = n_distances > 0
+        n_distances = np.maximum(n_distances, 1)
+        mean = total / n_distances
+        variance = np.maximum(squares / n_distances - mean**2, 0.0)
+        if not seen.any():
+            return cls(np.ones(mean.shape, np.float32), np.zeros(mean.shape, np.float32))
+        level_mean, level_deviation = mean[seen].mean(), np.sqrt(variance[seen].mean())
         if not level_deviation:
             return cls(np.ones(mean.shape, np.float32), (level_mean - mean).astype(np.float32))
         gain = level_deviation / np.maximum(np.sqrt(variance), _LEAST * level_deviation)
@@ -80,6 +67,13 @@ class LevelStandard:
     def __call__(self, distances):
         """Return distances (n, height, width) on the scale of their level."""
         return np.maximum(self.gain * distances + self.shift, np.float32(0))
+
+
+def _add_up(distances):
+    """Return the number, the sum and the sum of squares of distances (n, height, width), at each location."""
+    there = ~np.isnan(distances)
+    values = np.where(there, distances, 0).astype(np.float64)
+    return np.stack([there.sum(axis=0), values.sum(axis=0), np.square(values).sum(axis=0)])
 
 
 def standardize(distances, standards):
