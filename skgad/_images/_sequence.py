@@ -1,7 +1,7 @@
 """Images in whatever sequence they come, checked, and handed out one at a time.
 
 A list, array or Series of paths, arrays, tensors or PIL images; an array or a tensor of images; a map-style Dataset. Of
-a pair (image, target), as a Dataset gives, the image counts.
+a pair (image, target), as a Dataset gives, the image counts. Any of them may be a `MaskedImage`.
 """
 
 import sys
@@ -13,6 +13,7 @@ from ..exceptions import ImageError
 from ._arrays import check_form, is_tensor, to_array
 from ._decoding import check_image, measure
 from ._files import is_path
+from ._interest import split
 
 _REMEDY = (
     "X must be a list of paths, an array of shape (n, H, W) or (n, H, W, 3), a tensor (n, 3, H, W), a list of such "
@@ -49,7 +50,7 @@ def check_images(X, items=True):
     if not images:
         raise ImageError(f"X is empty, n_samples = 0. {_REMEDY}.")
     for position, item in enumerate(images if items else ()):
-        check_image(_drop_target(item), position)
+        check_image(split(_drop_target(item))[0], position)
     return images
 
 
@@ -72,7 +73,7 @@ def fetch(images, position):
 
 def measure_image(images, position):
     """Return the height and width of one image of a sequence, as it is seen; raise ImageError as `fetch` does."""
-    return measure(fetch(images, position), position)
+    return measure(split(fetch(images, position))[0], position)
 
 
 def find_first_size(images, strict=True):

@@ -47,6 +47,8 @@ class Tiling(NamedTuple):
         Height and width of a tile.
     tops, lefts : tuple of int
         Where the rows and the columns of tiles begin.
+    left_out : frozenset of (int, int)
+        Row and column of tiles that nothing is of interest in.
     """
 
     height: int
@@ -55,6 +57,7 @@ class Tiling(NamedTuple):
     shape: tuple
     tops: tuple
     lefts: tuple
+    left_out: frozenset = frozenset()
 
     @classmethod
     def lay_out(cls, photograph, tiles, step):
@@ -81,20 +84,38 @@ class Tiling(NamedTuple):
             )
         padded = tuple(-(-side // step) * step for side in (height, width))
         starts = [(*range(0, side - size, stride), side - size) if side > size else (0,) for side in padded]
-        return cls(height, width, padded, tuple(min(size, side) for side in padded), *starts)
+        shape = tuple(min(size, side) for side in padded)
+        return cls(height, width, padded, shape, starts[0], starts[1])
+
+    def without(self, interest):
+        """Return the tiling without the tiles in which nothing of a photograph (height, width) is set."""
+        places = product(range(len(self.tops)), range(len(self.lefts)))
+        height, width = self.shape
+        empty = (
+            (row, column)
+            for row, column in places
+            if not interest[self.tops[row] :, self.lefts[column] :][:height, :width].any()
+        )
+        return self._replace(left_out=frozenset(empty))
+
+    @property
+    def places(self):
+        """The row and the column of each tile, row by row."""
+        places = product(range(len(self.tops)), range(len(self.lefts)))
+        return [place for place in places if place not in self.left_out]
 
     @property
     def corners(self):
         """The top and the left of each tile, row by row."""
-        return list(product(self.tops, self.lefts))
+        return [(self.tops[row], self.lefts[column]) for row, column in self.places]
 
     @property
     def cells(self):
         """The name of each tile, row by row: "tr0c1" is the second one of the first row."""
-        return [f"tr{row}c{column}" for row, column in product(range(len(self.tops)), range(len(self.lefts)))]
+        return [f"tr{row}c{column}" for row, column in self.places]
 
     def cut(self, photograph, corner):
-        """Return a tile of a photograph (height, width, 3), mirrored beyond the border."""
+        """Return a tile of a photograph (height, width, n_channels), mirrored beyond the border."""
         (top, left), (height, width) = corner, self.shape
         tile = photograph[top : top + height, left : left + width]
         missing = height - tile.shape[0], width - tile.shape[1]
@@ -121,16 +142,12 @@ class TiledMap:
 
     def __init__(self, tiling, reduction, n_channels):
         self._corners = [(top // reduction, left // reduction) for top, left in tiling.corners]
-        self._weights = list(
-            product(
-                *(
-                    _weigh([start // reduction for start in starts], length // reduction, whole // reduction)
-                    for starts, length, whole in zip(
-                        (tiling.tops, tiling.lefts), tiling.shape, tiling.padded, strict=True
-                    )
-                )
-            )
+        sides = zip((tiling.tops, tiling.lefts), tiling.shape, tiling.padded, strict=True)
+        down, across = (
+            _weigh([start // reduction for start in starts], length // reduction, whole // reduction)
+            for starts, length, whole in sides
         )
+        self._weights = [(down[row], across[column]) for row, column in tiling.places]
         self.values = np.zeros((*(side // reduction for side in tiling.padded), n_channels), dtype=np.float32)
 
     def add(self, index, part):

@@ -1,5 +1,6 @@
 """The only room with torch and timm: backbones and their levels, weights, images, the cache, the extractor, tuning."""
 
+from .._images._interest import MaskedImage
 from ._backbone import Backbone
 from ._cache import CacheInfo, cache_info, clear_cache, limit_cache
 from ._transformer import DeepFeatureTransformer
@@ -12,6 +13,7 @@ __all__ = [
     "CacheInfo",
     "DeepFeatureTransformer",
     "FineTuner",
+    "MaskedImage",
     "augment",
     "cache_info",
     "clear_cache",

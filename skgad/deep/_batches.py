@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from .._images._decoding import decode
-from .._images._files import is_path, read_bytes
+from .._images._files import is_path, name_image, read_bytes
+from .._images._interest import split
 from .._images._sequence import fetch
 from ..exceptions import ImageError
 from ._cache_keys import make_key
@@ -45,7 +46,7 @@ def extract(images, resize, run, *, n_features, batch_size, num_workers, store=N
     images : sequence
         What `check_images` returned.
     resize : callable
-        From a decoded image to what `run` takes.
+        From a decoded image, its region of interest or None, and its name to what `run` takes.
     run : callable
         From a list of resized images to an array (n, n_features): the network.
     n_features : int
@@ -113,13 +114,14 @@ def read_rows(rows, n_images):
 
 def _prepare(images, resize, store, fingerprint, position):
     try:
-        item = fetch(images, position)
+        item, roi = split(fetch(images, position))
         content = read_bytes(item, position) if is_path(item) else decode(item, position)
-        key = position if store is None else make_key(fingerprint, content)
+        key = position if store is None else make_key(fingerprint, content, roi)
         pooled = None if store is None else store.get(key)
         if pooled is not None:
             return Prepared(key, pooled=pooled)
-        return Prepared(key, resized=resize(decode(item, position, content) if is_path(item) else content))
+        image = decode(item, position, content) if is_path(item) else content
+        return Prepared(key, resized=resize(image, roi, name_image(item, position)))
     except ImageError as error:
         return Prepared(error=ImageError(str(error)))  # a new one: the traceback of the first holds the file's bytes
 

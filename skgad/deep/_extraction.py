@@ -7,6 +7,7 @@ import torch
 
 from .._conventions._levels import choose_levels, feature_names
 from .._conventions._parameters import check_int, read_size
+from .._images._interest import Interest
 from .._images._tiles import read_tiles
 from ..exceptions import BackboneError, WeightsError
 from ._batches import extract, extract_maps
@@ -15,10 +16,11 @@ from ._grid import name_cells, read_grid
 from ._identity import check_same_network
 from ._network import PRECISIONS, find_device, load_network
 from ._persistence import find_weights
+from ._preparation import Preparation
 from ._recognition import note, recall, recognise
 from ._resizing import describe_rule, find_box, make_resizer
 from ._sources import find_source
-from ._tiled import Tiles, read_photograph
+from ._tiled import Tiles
 
 _POOLS = ("mean", "max")
 
@@ -53,6 +55,7 @@ def resolve(extractor, native=None):
         is_native=extractor.image_size is None,
         tiles=read_tiles(extractor.tiles),
         resize=extractor.resize,
+        roi=None if extractor.roi is None else Interest(extractor.roi),
         precision=extractor.precision,
     )
 
@@ -71,7 +74,9 @@ class Extraction:
     source : Source
         Of the network.
     resize : callable
-        From a decoded image to what the network sees, a tensor (3, height, width); or to what is cut into tiles.
+        From a decoded image to what the network sees, a tensor (3, height, width).
+    prepare : Preparation
+        From a decoded image to what goes through the network, or is cut into tiles.
     find_box : callable
         From the height and width of an image to the box of it that the network sees.
     size : (height, width)
@@ -86,7 +91,7 @@ class Extraction:
         If the network is unknown.
     """
 
-    def __init__(self, *, backbone, levels, weights, pool, grid, image_size, is_native, tiles, resize, precision):
+    def __init__(self, *, backbone, levels, weights, pool, grid, image_size, is_native, tiles, resize, roi, precision):
         _check_choice("pool", pool, _POOLS)
         self._sides = read_grid(grid)
         _check_choice("precision", precision, PRECISIONS)
@@ -96,8 +101,6 @@ class Extraction:
         known = [level.number for level in self._architecture.levels]
         chosen = choose_levels(levels, known, of=f"the levels of {backbone!r}")
         self.size = size = image_size or (self._architecture.image_size,) * 2
-        self.tiles = None if tiles is None else Tiles.lay_out(size, tiles, self._architecture.levels)
-        self.source.check_size(*(size if self.tiles is None else self.tiles.tiling.shape))
         self.settings = {
             "backbone": self._architecture.name,
             "levels": chosen,
@@ -106,16 +109,21 @@ class Extraction:
             "resize": describe_rule(resize, self.source, size),
             "pool": pool,
             "grid": list(self._sides),
+            "roi": None if roi is None else roi.digest,
             "precision": precision,
             "mean": list(self._architecture.mean),
             "std": list(self._architecture.std),
             "modules": [self._architecture.levels[number - 1].module for number in chosen],
         }
-        if self.tiles is not None and resize == "timm":
+        if tiles is not None and resize == "timm":
             raise ValueError("resize='timm' makes one square of an image, which leaves nothing to cut into tiles.")
+        lack = self._find_lack("no region of interest")
         self.resize = make_resizer(resize, self.source, size)
-        if self.tiles is not None:
-            self.resize = partial(read_photograph, self.resize, size, is_native)
+        cut = None if tiles is None else Tiles.lay_out(size, tiles, self._architecture.levels)
+        prepare = Preparation(self.resize, size, self._architecture.mean, roi, cut, is_native, lack)
+        self.prepare = prepare.leave_tiles_out()
+        self.tiles = self.prepare.tiles
+        self.source.check_size(*(size if self.tiles is None else self.tiles.tiling.shape))
         self.find_box = partial(find_box, resize, self.source, size)
         if self._sides != (1,):
             self._check_has_maps("no cells: take grid=1")
@@ -150,13 +158,13 @@ class Extraction:
 
         def run(images):
             if self.tiles is None:
-                return pool(torch.stack(images))
+                return pool(_stack(images))
             widths = [self._count_features(number) // len(self.tiles.tiling.corners) for number in numbers]
             return np.stack([self.tiles.pool(image, pool, widths, batch_size) for image in images])
 
         batches = extract(
             images,
-            self.resize,
+            partial(self.prepare, sides=self._sides),
             run,
             n_features=sum(self._count_features(number) for number in numbers),
             batch_size=batch_size if self.tiles is None else 1,
@@ -185,11 +193,11 @@ class Extraction:
 
         def run(images):
             if self.tiles is None:
-                return lay_out(torch.stack(images))
+                return lay_out(_stack(images))
             return self.tiles.map(images[0], lay_out, levels, batch_size)
 
         n_images = batch_size if self.tiles is None else 1
-        return extract_maps(images, rows, self.resize, run, batch_size=n_images, num_workers=num_workers)
+        return extract_maps(images, rows, self.prepare, run, batch_size=n_images, num_workers=num_workers)
 
     def verify(self, settings, identity, found):
         """Raise WeightsError unless these settings and this network are those that an estimator was fitted with."""
@@ -212,17 +220,24 @@ class Extraction:
             note(store, origin, identity)
 
     def _check_has_maps(self, lack):
+        found = self._find_lack(lack)
+        if found:
+            raise BackboneError(found)
+
+    def _find_lack(self, lack):
+        """Return why levels lack what takes locations, a sentence; "" where they do not."""
         name = self.settings["backbone"]
         if name.startswith("hiera"):
-            raise BackboneError(f"The tokens of {name} stand in no order of rows, so that its levels have {lack}.")
+            return f"The tokens of {name} stand in no order of rows, so that its levels have {lack}."
         vectors = [n for n in self.settings["levels"] if self._architecture.levels[n - 1].layout == "NC"]
-        if vectors:
-            raise BackboneError(
-                f"Levels {vectors} of {name} are vectors without locations: they have {lack}. Leave them out."
-            )
+        return (
+            f"Levels {vectors} of {name} are vectors without locations: they have {lack}. Leave them out."
+            if vectors
+            else ""
+        )
 
     def _fingerprint(self, store, identity, device_type):
-        left_out = ("levels", "modules", "grid") + (("tiles",) if self.tiles is None else ())
+        left_out = ["levels", "modules", "grid", *(name for name in ("tiles", "roi") if self.settings[name] is None)]
         settings = [(key, value) for key, value in self.settings.items() if key not in left_out]
         if self._sides != (1,):
             settings.append(("grid", [*self._sides, *self._list_levels_to_keep()]))
@@ -264,6 +279,15 @@ class Extraction:
 def _name_features(widths, cells):
     names = [name for number, width in widths for cell in cells for name in feature_names(number, width, cell)]
     return np.asarray(names, dtype=object)
+
+
+def _stack(images):
+    """Return images as one batch; where some have a channel of what is of interest, all of the others is."""
+    n_channels = max(len(image) for image in images)
+    whole = [
+        image if len(image) == n_channels else torch.cat([image, torch.full_like(image[:1], 255)]) for image in images
+    ]
+    return torch.stack(whole)
 
 
 def _check_choice(name, value, known):

@@ -128,7 +128,7 @@ def pool_locations(output, level, how):
     return places.float().mean(dim=axes) if how == "mean" else places.amax(dim=axes).float()
 
 
-def pool_cells(output, level, how, sides, size=None):
+def pool_cells(output, level, how, sides, size=None, shares=None):
     """Return the same for each cell of grids, one cell after the other, as float32 (n, cells * channels).
 
     A cell holds the locations that it touches, so that cells overlap where they do not divide the map.
@@ -139,6 +139,9 @@ def pool_cells(output, level, how, sides, size=None):
         Of the grids; (1,) is the whole map, as `pool_locations` has it.
     size : (height, width), default=None
         Of the images, as `lay_out_map` takes it.
+    shares : Tensor of shape (n, 1, height, width), default=None
+        How much of each pixel is of interest, from 0 to 1. A location counts in a mean by its share, and takes part in
+        a maximum if it has one.
 
     Raises
     ------
@@ -147,7 +150,7 @@ def pool_cells(output, level, how, sides, size=None):
     ValueError
         If a grid has more rows or columns than the level.
     """
-    if sides == (1,):
+    if sides == (1,) and shares is None:
         return pool_locations(output, level, how)
     maps = output if level.layout == "NCHW" else lay_out_map(output, level, size).permute(0, 3, 1, 2)
     height, width = maps.shape[2:]
@@ -156,15 +159,25 @@ def pool_cells(output, level, how, sides, size=None):
             f"grid={max(sides)} has more cells along a side than level {level.number} ({level.module!r}) has "
             f"locations: {height} x {width}. Take a smaller grid, a larger image_size, or leave the level out."
         )
-    pool = functional.adaptive_avg_pool2d if how == "mean" else functional.adaptive_max_pool2d
     cells = []
     for side in sides:
-        if side == 1:
+        if side == 1 and shares is None:
             cells.append(pool_locations(output, level, how))
         else:
-            pooled = pool(maps.float(), side)
+            pooled = _pool(maps.float(), side, how, shares)
             cells.append(pooled.permute(0, 2, 3, 1).flatten(1))
     return torch.cat(cells, dim=1)
+
+
+def _pool(maps, side, how, shares):
+    """Return maps (n, channels, height, width), pooled over the cells of a grid, (n, channels, side, side)."""
+    if shares is None:
+        pool = functional.adaptive_avg_pool2d if how == "mean" else functional.adaptive_max_pool2d
+        return pool(maps, side)
+    weights = functional.adaptive_avg_pool2d(shares, maps.shape[2:])
+    if how == "max":
+        return functional.adaptive_max_pool2d(maps.masked_fill(weights == 0, -torch.inf), side)
+    return functional.adaptive_avg_pool2d(maps * weights, side) / functional.adaptive_avg_pool2d(weights, side)
 
 
 def lay_out_map(output, level, size=None):
@@ -201,6 +214,29 @@ def lay_out_map(output, level, size=None):
             )
         maps = output[:, n_prefix:].unflatten(1, (down, across))
     return maps.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+
+
+def lay_out_interest(output, level, size, shares):
+    """Return the same, NaN at locations of which less than half is of interest.
+
+    Parameters
+    ----------
+    output, level, size
+        As in `lay_out_map`.
+    shares : Tensor of shape (n, 1, height, width), or None
+        How much of each pixel is of interest, from 0 to 1; None for all.
+
+    Raises
+    ------
+    BackboneError
+        As `lay_out_map`, and if the network itself gives NaN, which would say something else.
+    """
+    maps = lay_out_map(output, level, size)
+    if torch.isnan(maps[..., 0]).any():
+        raise BackboneError(f"level {level.number} ({level.module!r}) gives NaN: are its weights those of a network?")
+    if shares is not None:
+        maps[functional.adaptive_avg_pool2d(shares, maps.shape[1:3])[:, 0] < 0.5] = torch.nan
+    return maps
 
 
 class _LastLevel(Exception):  # no error: it ends the forward pass

@@ -10,7 +10,7 @@ import torch
 
 from .._conventions._warnings import warn
 from ..exceptions import DeviceMemoryError, DeviceWarning
-from ._forward import lay_out_map, normalise, pool_cells, run_levels
+from ._forward import lay_out_interest, normalise, pool_cells, run_levels
 from ._identity import Identity, check_same_network
 from ._probe import LIBRARIES, probe_network
 from ._recent import Recent
@@ -101,8 +101,8 @@ class Network:
 
         Parameters
         ----------
-        batch : Tensor of float32 of shape (n_images, 3, height, width)
-            On the CPU, on the scale 0..255.
+        batch : Tensor of float32 of shape (n_images, 3 or 4, height, width)
+            On the CPU, on the scale 0..255. A fourth channel says how much of each pixel is of interest.
         numbers : sequence of int
             Of the levels, ascending; the forward pass stops after the last.
         how : {"mean", "max"}
@@ -127,7 +127,7 @@ class Network:
             batch,
             numbers,
             precision,
-            take=lambda level, output: pool_cells(output, level, how, sides, batch.shape[2:]),
+            take=lambda output, level, *seen: pool_cells(output, level, how, sides, *seen),
             collect=lambda pooled: torch.cat(pooled, dim=1).cpu().numpy(),
         )
         return np.concatenate(parts)
@@ -156,7 +156,7 @@ class Network:
             batch,
             numbers,
             precision,
-            take=lambda level, output: lay_out_map(output, level, batch.shape[2:]),
+            take=lay_out_interest,
             collect=lambda maps: [one.cpu().numpy() for one in maps],
         )
         return parts[0] if len(parts) == 1 else [np.concatenate(level) for level in zip(*parts, strict=True)]
@@ -184,8 +184,10 @@ class Network:
     def _forward(self, batch, levels, take):
         if self._device.type == "cuda":
             batch = batch.pin_memory()
-        x = normalise(batch.to(self._device, non_blocking=True), self._mean, self._std)
-        return run_levels(self._model, x, levels, take)
+        batch = batch.to(self._device, non_blocking=True)
+        shares = batch[:, 3:] / 255 if batch.shape[1] == 4 else None
+        x = normalise(batch[:, :3], self._mean, self._std)
+        return run_levels(self._model, x, levels, lambda level, output: take(output, level, x.shape[2:], shares))
 
     def _halve(self, batch):
         if len(batch) == 1:

@@ -6,25 +6,7 @@ import numpy as np
 import torch
 
 from .._images._tiles import Tiling
-from ..exceptions import BackboneError, ImageError
-
-
-def read_photograph(resize, size, is_native, image):
-    """Return a decoded image as it is cut into tiles: as it is, or resized; (height, width, 3), on the scale 0..255.
-
-    Raises
-    ------
-    ImageError
-        If it is to be taken in its own size, and has another than the photographs of the fit.
-    """
-    if image.shape[:2] == tuple(size):
-        return image
-    if is_native:
-        raise ImageError(
-            f"this image has {image.shape[0]} x {image.shape[1]} pixels, and those of the fit {size[0]} x {size[1]}: "
-            f"tiles of both differ. Give image_size={tuple(size)}, to which all are resized first."
-        )
-    return resize(image).permute(1, 2, 0).numpy()
+from ..exceptions import BackboneError
 
 
 class Tiles(NamedTuple):
@@ -38,14 +20,26 @@ class Tiles(NamedTuple):
         step = max((level.reduction for level in levels if level.layout != "NC"), default=1)
         return cls(Tiling.lay_out(size, tiles, step))
 
+    def without(self, interest):
+        """Return these tiles without those in which nothing of the resized photographs is of interest."""
+        return self._replace(tiling=self.tiling.without(interest))
+
+    def cut_all(self, photograph):
+        """Return all tiles of a photograph (height, width, n_channels) by their names, (n_channels, height, width)."""
+        tiles = ((name, self.tiling.cut(photograph, corner)) for name, corner in self._named())
+        return {name: torch.from_numpy(np.ascontiguousarray(tile)).permute(2, 0, 1) for name, tile in tiles}
+
+    def _named(self):
+        return zip(self.tiling.cells, self.tiling.corners, strict=True)
+
     def pool(self, photograph, pool, widths, batch_size):
         """Return the features of all tiles, level by level, and tile by tile within a level: (n_features,).
 
         Parameters
         ----------
-        photograph : ndarray of shape (height, width, 3)
+        photograph : ndarray of shape (height, width, 3 or 4)
         pool : callable
-            From a tensor (n, 3, height, width) to an array (n, n_features), level by level.
+            From a tensor (n, 3 or 4, height, width) to an array (n, n_features), level by level.
         widths : list of int
             The number of features of each level, of one tile.
         batch_size : int
@@ -59,9 +53,9 @@ class Tiles(NamedTuple):
 
         Parameters
         ----------
-        photograph : ndarray of shape (height, width, 3)
+        photograph : ndarray of shape (height, width, 3 or 4)
         lay_out : callable
-            From a tensor (n, 3, height, width) to the maps of all levels, (n, height, width, channels).
+            From a tensor (n, 3 or 4, height, width) to the maps of all levels, (n, height, width, channels).
         levels : list of Level
         batch_size : int
             Tiles per call of `lay_out`.
@@ -85,7 +79,7 @@ class Tiles(NamedTuple):
         return [whole.values[np.newaxis] for whole in wholes]
 
     def _batches(self, photograph, batch_size):
-        """Yield indices of tiles and their pixels, a tensor (n, 3, height, width), channels last in memory."""
+        """Yield indices of tiles and their pixels, a tensor (n, 3 or 4, height, width), channels last in memory."""
         corners = self.tiling.corners
         for start in range(0, len(corners), batch_size):
             indices = range(start, min(start + batch_size, len(corners)))

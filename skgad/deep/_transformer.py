@@ -51,6 +51,9 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
     resize : {"bilinear", "antialias", "timm"}, default="bilinear"
         The papers' rule, the whole image, bilinear without antialiasing; the same with it; or timm's own evaluation
         transform of the network, which may crop.
+    roi : path, or array-like of shape (height, width), default=None
+        The region of interest of all images: a mask of their own size, as they are seen. Pixels at 0 are neither learnt
+        nor scored, nor do they change what is. For an image each, see `skgad.deep.MaskedImage`.
     on_bad_image : {"raise", "nan"}, default="raise"
         What becomes of an image that cannot be used, or whose path is missing: "nan" gives a row of NaN, and a warning.
     batch_size : int, default=None
@@ -135,6 +138,7 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         image_size=None,
         tiles=None,
         resize="bilinear",
+        roi=None,
         on_bad_image="raise",
         batch_size=None,
         num_workers=1,
@@ -152,6 +156,7 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         self.image_size = image_size
         self.tiles = tiles
         self.resize = resize
+        self.roi = roi
         self.on_bad_image = on_bad_image
         self.batch_size = batch_size
         self.num_workers = num_workers

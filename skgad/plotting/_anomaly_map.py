@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from .._images._geometry import whole_box
+from .._images._interest import read_mask
 from ._axes import check_axes, load_pyplot, make_axes
-from ._pictures import check_box, check_map, read_image, read_mask
+from ._pictures import check_box, check_map, read_image
 
 _FOUND = "white"
 _TRUTH = "#56B4E9"  # sky blue, of Okabe and Ito's colours
@@ -91,7 +92,7 @@ class AnomalyMapDisplay:
         self.image = read_image(image)
         self.anomaly_map = check_map(anomaly_map)
         self.threshold = _check_positive("threshold", threshold)
-        self.mask = None if mask is None else read_mask(mask)
+        self.mask = None if mask is None else read_mask(mask, "mask")
         self.box = check_box(box, *self.image.shape[:2])
 
     @classmethod

@@ -3,8 +3,8 @@
 import numpy as np
 
 from .._images._decoding import decode
-from .._images._files import is_path
 from .._images._geometry import whole_box
+from .._images._interest import split
 from .._images._sequence import fetch
 from ..exceptions import ImageError
 from ._numbers import refuse_masked
@@ -14,7 +14,7 @@ def read_image(image):
     """Return one image as uint8 RGB of shape (height, width, 3), or raise ImageError."""
     if isinstance(image, list) or (isinstance(image, np.ndarray) and image.ndim == 4):
         raise ImageError(f"image holds {len(image)} images, and one is drawn at a time: pass image=images[0].")
-    return np.rint(decode(fetch([image], 0), 0)).astype(np.uint8)
+    return np.rint(decode(split(fetch([image], 0))[0], 0)).astype(np.uint8)
 
 
 def check_map(anomaly_map):
@@ -51,23 +51,3 @@ def check_box(box, height, width):
             f"{width} x {height} pixels; got {box!r}."
         )
     return left, top, right, bottom
-
-
-def read_mask(mask):
-    """Return where a mask, or the file of one, is anomalous; raise ImageError or ValueError if it is none."""
-    if is_path(mask):
-        try:
-            mask = decode(mask, 0).max(axis=-1)
-        except ImageError as error:
-            raise ImageError(f"mask: {error}") from error
-    refuse_masked("mask", mask)
-    mask = np.asarray(mask)
-    if mask.ndim != 2 or not mask.size or mask.dtype.kind not in "biuf":
-        raise ValueError(f"mask must have shape (mask_height, mask_width); got shape {mask.shape} of {mask.dtype}.")
-    top = mask.max()
-    if top not in (0, 1, 255) or not np.isin(mask, (0, top)).all():
-        raise ValueError(
-            "mask must hold booleans, or only 0 and 1, or only 0 and 255 (normal, anomalous); it has other values. "
-            "mask > 0 or mask > 127 makes such a mask."
-        )
-    return mask > 0

@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
@@ -20,7 +19,7 @@ from .._conventions._warnings import warn
 from ..deep import DeepFeatureTransformer
 from ..exceptions import WorkingPointWarning
 from ._leaving_folds_out import LeavingFoldsOutMixin
-from ._maps import AGGREGATES, LargestPixels, aggregate, upsample_mean
+from ._maps import AGGREGATES, LargestPixels, aggregate, smooth, upsample_mean
 from ._passes import count_images, iter_maps, learn
 from ._regions_out import NOT_CALIBRATED, RegionsOutMixin
 from ._standards import standardize
@@ -119,13 +118,13 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
         -------
         ndarray of float32 of shape (n_samples, height, width)
             ``features_.image_size_`` each. In units of distance: higher is more anomalous. It covers the whole image;
-            with ``resize="timm"``, the box of it that `find_box` gives. NaN for an image that cannot be used, where
-            `features` has ``on_bad_image="nan"``.
+            with ``resize="timm"``, the box of it that `find_box` gives. 0 outside of a region of interest. NaN for an
+            image that cannot be used, where `features` has ``on_bad_image="nan"``.
         """
         measure = self._find_distances()
         result = np.full((count_images(X), *self.features_.image_size_), np.nan, dtype=np.float32)
         for rows, maps in self._iter_maps(self.features_, X):
-            result[rows] = self._draw(measure(maps))
+            result[rows] = np.nan_to_num(self._draw(measure(maps)), copy=False)
         return result
 
     def find_box(self, height, width):
@@ -311,8 +310,7 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
 
     def _draw(self, distances):
         mean = upsample_mean(distances, self.features_.image_size_, self.features_.find_covered())
-        smoothing = self._fitted_params["smoothing"]
-        return ndimage.gaussian_filter(mean, (0, smoothing, smoothing), mode="nearest") if smoothing else mean
+        return smooth(mean, self._fitted_params["smoothing"])
 
     def _check_parameters(self):
         read_fpr(self.fpr)

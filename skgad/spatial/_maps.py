@@ -40,20 +40,34 @@ def upsample_mean(levels, size, covered):
     for level in levels:  # those of one shape are added before they are upsampled: it is the same, and cheaper
         sums[level.shape] = level if level.shape not in sums else sums[level.shape] + level
     height, width = covered
-    parts = [_upsample(level, height, width) for level in sums.values()]
+    parts = [upsample_there(level, height, width) for level in sums.values()]
     mean = functools.reduce(lambda one, other: np.add(one, other, out=one), parts)
     mean /= np.float32(len(levels))
     return mean[:, : size[0], : size[1]]
 
 
-def _upsample(maps, height, width):
-    """Return maps upsampled, from those locations that are not NaN."""
+def upsample_there(maps, height, width):
+    """Return maps (n, height, width) upsampled from those locations that are not NaN; NaN where those are nearer."""
     there = ~np.isnan(maps)
     if there.all():
         return upsample(maps, height, width)
     weights = upsample(there.astype(np.float32), height, width)
     weights[weights < 0.5] = np.nan
     return upsample(np.where(there, maps, 0), height, width) / weights
+
+
+def smooth(maps, deviation):
+    """Return maps (n, height, width), filtered by a Gaussian of this standard deviation in pixels; NaN stays so."""
+    if not deviation:
+        return maps
+    there = ~np.isnan(maps)
+    values = maps if there.all() else np.where(there, maps, 0)
+    smoothed = ndimage.gaussian_filter(values, (0, deviation, deviation), mode="nearest")
+    if there.all():
+        return smoothed
+    weights = ndimage.gaussian_filter(there.astype(np.float32), (0, deviation, deviation), mode="nearest")
+    weights[~there] = np.nan
+    return smoothed / weights
 
 
 def aggregate(maps, how, top_share):

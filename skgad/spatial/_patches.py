@@ -7,9 +7,8 @@ import psutil
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
-from .._images._upsampling import upsample
 from ._coreset import choose_coreset
-from ._maps import average_around
+from ._maps import average_around, upsample_there
 
 _NEIGHBOURHOOD = 3  # locations that a patch is averaged over, along a side
 _BLOCK = 256  # patches whose products with the memory are held at a time
@@ -19,7 +18,7 @@ class PatchMemory:
     """All patches of images. What is chosen of them depends on neither batches nor folds."""
 
     def __init__(self, patches=None):
-        self._patches = patches or {}  # position of the image -> (n_locations, n_channels)
+        self._patches = patches or {}  # position of the image -> (n_locations, n_channels), those of interest
 
     @property
     def n_images(self):
@@ -27,11 +26,12 @@ class PatchMemory:
 
     def add(self, maps, rows):
         """Take the maps of the images at these positions in."""
-        patches = make_patches(maps)
-        bad = np.flatnonzero(~np.isfinite(patches).all(axis=(1, 2, 3)))
-        if len(bad):
-            raise ValueError(f"The maps of image {rows[bad[0]]} contain NaN or infinity; leave it out.")
-        self._patches.update(zip(rows.tolist(), patches.reshape(len(rows), -1, patches.shape[-1]), strict=True))
+        for row, image in zip(rows.tolist(), make_patches(maps), strict=True):
+            patches = image.reshape(-1, image.shape[-1])
+            there = ~np.isnan(patches).any(axis=1)
+            if not there.any() or not np.isfinite(patches[there]).all():
+                raise ValueError(f"The maps of image {row} contain infinity, or nothing but NaN; leave it out.")
+            self._patches[row] = patches if there.all() else patches[there]
 
     def empty(self):
         """Return a memory of no images, to be merged with this one."""
@@ -57,7 +57,7 @@ class PatchMemory:
 class Measured(NamedTuple):
     """What a memory says of images."""
 
-    maps: list  # one array (n_images, height, width) of distances
+    maps: list  # one array (n_images, height, width) of distances, NaN where there is nothing of interest
     weights: np.ndarray  # (n_images,), of their scores
 
 
@@ -72,8 +72,11 @@ class PatchNeighbors:
         patches = make_patches(maps)
         n_images, height, width, n_channels = patches.shape
         rows = patches.reshape(-1, n_channels)
-        distances, nearest = find_nearest(rows, self.coreset)
-        largest = distances.reshape(n_images, -1).argmax(axis=1) + np.arange(n_images) * height * width
+        lacking = np.isnan(rows).any(axis=1)
+        distances, nearest = find_nearest(np.nan_to_num(rows) if lacking.any() else rows, self.coreset)
+        distances[lacking] = np.nan
+        filled = np.where(lacking, -1, distances).reshape(n_images, -1)
+        largest = filled.argmax(axis=1) + np.arange(n_images) * height * width
         weights = self._weigh(rows[largest], distances[largest], nearest[largest])
         return Measured([distances.reshape(n_images, height, width)], weights)
 
@@ -141,4 +144,4 @@ def _find_finest(maps):
 def _grow(maps, height, width):
     n_images, *shape, n_channels = maps.shape
     planes = maps.transpose(0, 3, 1, 2).reshape(-1, *shape)
-    return upsample(planes, height, width).reshape(n_images, n_channels, height, width).transpose(0, 2, 3, 1)
+    return upsample_there(planes, height, width).reshape(n_images, n_channels, height, width).transpose(0, 2, 3, 1)

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._conventions._atomic import write_atomically
 from .._conventions._parameters import check_length
 from .._images._files import is_path
+from .._images._interest import split
 from .._images._sequence import check_images, fetch, measure_image
 from ._found_regions import COLUMNS, find_regions, lay_over
 
@@ -114,7 +115,7 @@ class RegionsOutMixin:
             As in `predict_masks`.
         """
         images = check_images(X, items=False)
-        names = [_name_mask(fetch(images, position), position) for position in range(len(images))]
+        names = [_name_mask(split(fetch(images, position))[0], position) for position in range(len(images))]
         twice = next((name for position, name in enumerate(names) if name in names[:position]), None)
         if twice is not None:
             raise ValueError(
@@ -137,7 +138,7 @@ class RegionsOutMixin:
         images, measure = check_images(X, items=False), self._find_distances()
         with closing(self._read(X)) as batches:
             for rows, maps in batches:
-                for image, anomaly_map in zip(rows.tolist(), self._draw(measure(maps)), strict=True):
+                for image, anomaly_map in zip(rows.tolist(), np.nan_to_num(self._draw(measure(maps))), strict=True):
                     height, width = measure_image(images, image)
                     yield image, anomaly_map, self.features_.find_box(height, width), (height, width)
 
@@ -184,7 +185,7 @@ def regions_to_coco(regions, X):
         )
     described = []
     for position in range(len(images)):
-        item = fetch(images, position)
+        item, _ = split(fetch(images, position))
         height, width = measure_image(images, position)
         name = os.fspath(item) if is_path(item) else f"image{position:04d}"
         described.append({"id": position + 1, "file_name": str(name), "width": int(width), "height": int(height)})

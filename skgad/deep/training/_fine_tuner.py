@@ -196,11 +196,12 @@ class FineTuner(TransformerMixin, StampedEstimator):
         features = DeepFeatureTransformer() if self.features is None else clone(self.features)
         if not isinstance(features, DeepFeatureTransformer):
             raise TypeError(f"features must be a DeepFeatureTransformer, whose network is tuned; got {features!r}.")
-        if features.tiles is not None:
-            raise ValueError(
-                f"FineTuner trains on whole images, and features has tiles={features.tiles!r}. Tune without, and give "
-                "the tiles to the tuned network: DeepFeatureTransformer(tuner.backbone_, tiles=...)."
-            )
+        for name in ("tiles", "roi"):
+            if getattr(features, name) is not None:
+                raise ValueError(
+                    f"FineTuner trains on whole images, and features has {name}. Tune without, and give {name} to the "
+                    f"tuned network: DeepFeatureTransformer(tuner.backbone_, {name}=...)."
+                )
         features.set_params(on_bad_image="raise").fit(X)
         images = check_images(X)
         rows = normal_rows(y, len(images))

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from ...exceptions import ImageError
 from .._batches import extract_maps
 
 _MOST_HELD = 2e9  # bytes
@@ -52,12 +53,17 @@ class Squares:
             part = order[start : start + batch_size]
             yield part, self._held[torch.from_numpy(part)]
 
+    def _resize_whole(self, image, roi, name):
+        if roi is not None:
+            raise ImageError(f"{name} has a region of interest, and whole images are trained on. Pass the image alone.")
+        return self._resize(image)
+
     def _read(self, order, batch_size):
         batches = extract_maps(
             self._images,
             self.rows[order],
-            self._resize,
-            lambda squares: [squares],
+            self._resize_whole,
+            lambda squares: [torch.stack(squares)],
             batch_size=batch_size,
             num_workers=self._num_workers,
         )
