@@ -79,9 +79,6 @@ class StoredMaps(BaseEstimator):
         self.levels_, self.image_size_ = list(self.levels), (self.image_size, self.image_size)
         return self
 
-    def find_covered(self):
-        return self.image_size_
-
     def iter_maps(self, X, rows=None):
         rows = np.arange(len(X)) if rows is None else np.asarray(rows)
         for start in range(0, len(rows), 16):

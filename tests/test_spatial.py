@@ -51,9 +51,6 @@ class ArrayMaps(BaseEstimator):
         self.levels_, self.image_size_ = [1, 2], (16, 16)
         return self
 
-    def find_covered(self):
-        return self.image_size_
-
     def iter_maps(self, X, rows=None):
         rows = np.arange(len(X)) if rows is None else rows
         for start in range(0, len(rows), 5):
@@ -402,7 +399,7 @@ def test_parameters_of_what_was_learnt_stay_with_it():
     scores = detector.score_samples(X)
     detector.set_params(n_components=1)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), scores)
-    with pytest.raises(ValueError, match="gaussian='tied', n_components=None, neighborhood=1, which were changed"):
+    with pytest.raises(ValueError, match="gaussian='tied', n_components=None, neighborhood=1, shared=False, which were changed"):
         detector.partial_fit(X)
 
 
@@ -422,7 +419,7 @@ def test_a_neighborhood_is_that_of_averaged_maps(kind):
     both = [one.fit_score_out_of_fold(X, np.arange(30) % 3) for one in (detector, expected)]
     np.testing.assert_allclose(*both, rtol=1e-3)
     detector.set_params(neighborhood=1)
-    with pytest.raises(ValueError, match="neighborhood=3, which were changed"):
+    with pytest.raises(ValueError, match="neighborhood=3, shared=False, which were changed"):
         detector.partial_fit(X)
 
 

@@ -250,7 +250,7 @@ def _find_means(rows):
 
 def _count_rows(rows):
     """Return how many rows (n_rows, n_places, n_channels) there are at each place; those of NaN are made 0."""
-    lacking = np.isnan(rows[..., 0])
+    lacking = np.isnan(rows[..., 0]) & np.isnan(rows[..., -1])  # NaN in some channels alone is an error, and stays
     if lacking.any():
         rows[lacking] = 0
     return len(rows) - np.count_nonzero(lacking, axis=0)

@@ -121,58 +121,68 @@ class Tiling(NamedTuple):
         missing = height - tile.shape[0], width - tile.shape[1]
         return np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric") if any(missing) else tile
 
-    def begin_map(self, reduction, n_channels):
-        """Return a `TiledMap` of one level, to be made of the tiles' maps."""
-        return TiledMap(self, reduction, n_channels)
-
 
 class TiledMap:
     """The map of a photograph, made of those of its tiles.
 
     Where tiles overlap, each counts the more the farther the location lies from the tile's own border, where the
-    network has seen zeros in place of the photograph: weights fall linearly to the border, and sum to one.
+    network has seen zeros in place of the photograph: weights fall linearly to the border. What is NaN in a tile counts
+    as little as what no tile covers.
 
     Parameters
     ----------
     tiling : Tiling
-    reduction : int
-        Pixels a location, along each side.
-    n_channels : int
     """
 
-    def __init__(self, tiling, reduction, n_channels):
+    def __init__(self, tiling):
+        self._tiling = tiling
+        self._n_added = 0
+
+    def add(self, maps):
+        """Take the maps (n, height, width) of the next tiles in, which come row by row."""
+        if not self._n_added:
+            self._begin(self._tiling.shape[0] // maps.shape[1])
+        for part in maps:
+            (top, left), (down, across) = self._corners[self._n_added], self._weights[self._n_added]
+            weights = np.where(np.isnan(part), 0, down[:, np.newaxis] * across)
+            place = slice(top, top + len(down)), slice(left, left + len(across))
+            self._values[place] += np.where(np.isnan(part), 0, part) * weights
+            self._total[place] += weights
+            self._n_added += 1
+
+    @property
+    def is_whole(self):
+        """Whether all tiles have come."""
+        return self._n_added == len(self._tiling.places)
+
+    def join(self):
+        """Return the map of the photograph (height, width): float32, NaN where no tile has a value."""
+        there = self._total > 0
+        return np.divide(self._values, self._total, out=np.full_like(self._values, np.nan), where=there)
+
+    def _begin(self, reduction):
+        tiling = self._tiling
         self._corners = [(top // reduction, left // reduction) for top, left in tiling.corners]
         sides = zip((tiling.tops, tiling.lefts), tiling.shape, tiling.padded, strict=True)
         down, across = (
-            _weigh([start // reduction for start in starts], length // reduction, whole // reduction)
-            for starts, length, whole in sides
+            _weigh([start // reduction for start in starts], length // reduction) for starts, length, whole in sides
         )
         self._weights = [(down[row], across[column]) for row, column in tiling.places]
-        self.values = np.zeros((*(side // reduction for side in tiling.padded), n_channels), dtype=np.float32)
-
-    def add(self, index, part):
-        """Take the map (height, width, channels) of the tile of this index in."""
-        (top, left), (down, across) = self._corners[index], self._weights[index]
-        weights = (down[:, np.newaxis] * across)[:, :, np.newaxis]
-        self.values[top : top + len(down), left : left + len(across)] += part * weights
+        self._values, self._total = np.zeros((2, *(side // reduction for side in tiling.padded)), dtype=np.float32)
 
 
-def _weigh(starts, length, whole):
-    """Return the weight of each of a tile's locations along one side, for each tile: they sum to one everywhere."""
-    weights = np.zeros((len(starts), whole))
-    for index, (row, start) in enumerate(zip(weights, starts, strict=True)):
-        ramp = np.ones(length)
+def _weigh(starts, length):
+    """Return the weight of each of a tile's locations along one side, for each tile."""
+    weights = np.ones((len(starts), length), dtype=np.float32)
+    for index, row in enumerate(weights):
         if index:
-            shared = starts[index - 1] + length - start
-            ramp[:shared] = np.minimum(ramp[:shared], (np.arange(shared) + 0.5) / max(shared, 1))
+            shared = starts[index - 1] + length - starts[index]
+            row[:shared] = np.minimum(row[:shared], (np.arange(shared) + 0.5) / max(shared, 1))
         if index + 1 < len(starts):
-            shared = start + length - starts[index + 1]
-            ramp[length - shared :] = np.minimum(
-                ramp[length - shared :], ((np.arange(shared) + 0.5) / max(shared, 1))[::-1]
-            )
-        row[start : start + length] = ramp
-    weights /= weights.sum(axis=0)
-    return [row[start : start + length].astype(np.float32) for row, start in zip(weights, starts, strict=True)]
+            shared = starts[index] + length - starts[index + 1]
+            rise = (np.arange(shared) + 0.5) / max(shared, 1)
+            row[length - shared :] = np.minimum(row[length - shared :], rise[::-1])
+    return weights
 
 
 def _is_count(value, least):

@@ -10,7 +10,7 @@ from .._conventions._parameters import check_int, read_size
 from .._images._interest import Interest
 from .._images._tiles import read_tiles
 from ..exceptions import BackboneError, WeightsError
-from ._batches import extract, extract_maps
+from ._batches import MapBatch, extract, extract_maps
 from ._cache_keys import fingerprint_features
 from ._grid import name_cells, read_grid
 from ._identity import check_same_network
@@ -176,7 +176,7 @@ class Extraction:
             yield batch._replace(pooled=batch.pooled[:, columns])
 
     def lay_out_maps(self, images, rows, identity, *, device, batch_size, num_workers):
-        """Yield the feature maps of the images at the positions `rows`, in batches.
+        """Yield the feature maps of the images at the positions `rows`, in batches, or those of its tiles.
 
         Raises
         ------
@@ -191,13 +191,24 @@ class Extraction:
             self._check(network.identity, identity)
             return network.map_levels(batch, self.settings["levels"], self.settings["precision"])
 
-        def run(images):
-            if self.tiles is None:
-                return lay_out(_stack(images))
-            return self.tiles.map(images[0], lay_out, levels, batch_size)
-
-        n_images = batch_size if self.tiles is None else 1
-        return extract_maps(images, rows, self.prepare, run, batch_size=n_images, num_workers=num_workers)
+        if self.tiles is None:
+            yield from extract_maps(
+                images,
+                rows,
+                self.prepare,
+                lambda resized: lay_out(_stack(resized)),
+                batch_size=batch_size,
+                num_workers=num_workers,
+            )
+            return
+        photographs = extract_maps(
+            images, rows, self.prepare, lambda photographs: photographs, batch_size=1, num_workers=num_workers
+        )
+        for photograph in photographs:
+            yield photograph._replace(rows=photograph.rows[:0], maps=[])  # errors, and that one more is there
+            for whole in photograph.maps:
+                for maps in self.tiles.iter_maps(whole, lay_out, levels, batch_size):
+                    yield MapBatch(np.repeat(photograph.rows, len(maps[0])), maps, [], 0)
 
     def verify(self, settings, identity, found):
         """Raise WeightsError unless these settings and this network are those that an estimator was fitted with."""

@@ -1,4 +1,4 @@
-"""Photographs that go through the network tile by tile: what is pooled of each tile, and one map of all of them."""
+"""Photographs that go through the network tile by tile: what is pooled, or mapped, of each."""
 
 from typing import NamedTuple
 
@@ -48,14 +48,14 @@ class Tiles(NamedTuple):
         parts = np.concatenate([pool(batch) for _, batch in self._batches(photograph, batch_size)])
         return np.concatenate([level.ravel() for level in np.split(parts, np.cumsum(widths)[:-1], axis=1)])
 
-    def map(self, photograph, lay_out, levels, batch_size):
-        """Return the map of the whole photograph, one a level, (1, height, width, channels).
+    def iter_maps(self, photograph, lay_out, levels, batch_size):
+        """Yield the maps of the tiles, row by row, in batches: a list, one a level, (n_tiles, height, width, channels).
 
         Parameters
         ----------
         photograph : ndarray of shape (height, width, 3 or 4)
         lay_out : callable
-            From a tensor (n, 3 or 4, height, width) to the maps of all levels, (n, height, width, channels).
+            From a tensor (n, 3 or 4, height, width) to the maps of all levels.
         levels : list of Level
         batch_size : int
             Tiles per call of `lay_out`.
@@ -65,18 +65,17 @@ class Tiles(NamedTuple):
         BackboneError
             If a level has another number of locations than its reduction says, so that maps do not join.
         """
-        wholes = [self.tiling.begin_map(level.reduction, level.channels) for level in levels]
-        for indices, batch in self._batches(photograph, batch_size):
-            for whole, level, maps in zip(wholes, levels, lay_out(batch), strict=True):
+        for _, batch in self._batches(photograph, batch_size):
+            maps = lay_out(batch)
+            for level, of_level in zip(levels, maps, strict=True):
                 due = tuple(side // level.reduction for side in self.tiling.shape)
-                if maps.shape[1:3] != due:
+                if of_level.shape[1:3] != due:
                     raise BackboneError(
-                        f"level {level.number} ({level.module!r}) has {maps.shape[1]} x {maps.shape[2]} locations of a "
-                        f"tile, where {due[0]} x {due[1]} would join to a map. Leave it out, or take another tile size."
+                        f"level {level.number} ({level.module!r}) has {of_level.shape[1]} x {of_level.shape[2]} "
+                        f"locations of a tile, where {due[0]} x {due[1]} would join to a map. Leave it out, or take "
+                        "another tile size."
                     )
-                for index, part in zip(indices, maps, strict=True):
-                    whole.add(index, part)
-        return [whole.values[np.newaxis] for whole in wholes]
+            yield maps
 
     def _batches(self, photograph, batch_size):
         """Yield indices of tiles and their pixels, a tensor (n, 3 or 4, height, width), channels last in memory."""

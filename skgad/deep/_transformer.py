@@ -295,7 +295,8 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
             Positions in `X`. With ``on_bad_image="nan"``, those of images that cannot be used are missing.
         maps : list of ndarray of float32 of shape (n_batch, height, width, channels)
             One a level, in the order of ``levels_``. Location (i, j) of height × width stands for the same place of
-            the image, as it was resized. With `tiles`, one image a batch.
+            the image, as it was resized. With `tiles`, those of some of an image's tiles, row by row, and `rows`
+            repeats its position. NaN outside of a region of interest.
 
         Raises
         ------
@@ -359,16 +360,25 @@ class DeepFeatureTransformer(TransformerMixin, PortableEstimator):
         """
         return self._resolve(quiet=True).find_box(height, width)
 
-    def find_covered(self):
-        """Return the height and width in pixels that maps cover, from the upper left corner of the resized image on.
+    def find_tiling(self):
+        """Return where tiles lie in a photograph.
 
         Returns
         -------
-        (height, width)
-            ``image_size_``; with `tiles`, up to the next multiple of the network's coarsest reduction.
+        Tiling or None
+            Of the attributes ``corners``, a list of the top and the left of each tile, ``shape``, their height and
+            width, and ``padded``, the height and width that they cover, all in pixels of the resized photograph, which
+            is mirrored beyond its right and lower border. None without `tiles`.
+
+        Examples
+        --------
+        >>> from skgad import DeepFeatureTransformer
+        >>> features = DeepFeatureTransformer("tf_efficientnet_lite0", image_size=(256, 600), tiles=256)
+        >>> features.find_tiling().corners
+        [(0, 0), (0, 192), (0, 352)]
         """
-        extraction = self._resolve(quiet=True)
-        return extraction.size if extraction.tiles is None else extraction.tiles.tiling.padded
+        tiles = self._resolve(quiet=True).tiles
+        return None if tiles is None else tiles.tiling
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns: ``level7__0000``, ...

@@ -18,6 +18,7 @@ from .._conventions._transaction import all_or_nothing
 from .._conventions._warnings import warn
 from ..deep import DeepFeatureTransformer
 from ..exceptions import WorkingPointWarning
+from ._joining import gather_tiles, join_tiles
 from ._leaving_folds_out import LeavingFoldsOutMixin
 from ._maps import AGGREGATES, LargestPixels, aggregate, smooth, upsample_mean
 from ._passes import count_images, iter_maps, learn
@@ -41,7 +42,8 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
     ``pixel_fpr``.
     """
 
-    # What the detector brings.
+    # What the detector brings, and a fit sets.
+    _tiling: Any
     _begin: Any
     _make_measure: Any
     _find_measure: Any
@@ -99,8 +101,8 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
         """
         measure = self._find_distances()
         scores = np.full(count_images(X), np.nan)
-        for rows, maps in self._iter_maps(self.features_, X):
-            scores[rows] = self._score(measure(maps))
+        for rows, distances in self._measure_images(self._iter_maps(self.features_, X), measure):
+            scores[rows] = self._score(distances)
         return scores
 
     def score_maps(self, X):
@@ -123,8 +125,8 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
         """
         measure = self._find_distances()
         result = np.full((count_images(X), *self.features_.image_size_), np.nan, dtype=np.float32)
-        for rows, maps in self._iter_maps(self.features_, X):
-            result[rows] = np.nan_to_num(self._draw(measure(maps)), copy=False)
+        for rows, distances in self._measure_images(self._iter_maps(self.features_, X), measure):
+            result[rows] = np.nan_to_num(self._draw(distances), copy=False)
         return result
 
     def find_box(self, height, width):
@@ -238,8 +240,8 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
         rows = normal_rows(y, count_images(X))
         largest = self._expect_pixels(count_images(X) if rows is None else len(rows))
         with closing(self._read(X, rows)) as batches:
-            for _, maps in batches:
-                largest.add(self._draw(measure(maps)))
+            for _, distances in self._measure_images(batches, measure):
+                largest.add(self._draw(distances))
         self._keep_pixels(largest)
         return self
 
@@ -251,6 +253,7 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
             raise TypeError(f"features must be a DeepFeatureTransformer, whose maps are wanted; got {features!r}.")
         self.features_ = features.fit(X)
         self.levels_ = features.levels_
+        self._tiling = features.find_tiling() if hasattr(features, "find_tiling") else None
         self._freeze()
 
     def _freeze(self):
@@ -274,18 +277,35 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
         return self._iter_maps(copy.copy(self.features_).set_params(on_bad_image="raise"), X, rows)
 
     def _iter_maps(self, features, X, rows=None):
-        """Yield rows and maps of images, as they are learnt and measured."""
-        return iter_maps(features, X, rows)
+        """Yield rows and maps of images, as they are learnt and measured; of all their tiles together."""
+        batches = iter_maps(features, X, rows)
+        return batches if self._tiling is None else gather_tiles(batches, len(self._tiling.places))
+
+    def _measure_images(self, batches, measure):
+        """Yield rows and distances of images from their maps, or those of their tiles."""
+        return self._join((rows, measure(maps)) for rows, maps in batches)
+
+    def _join(self, measured):
+        """Yield rows and distances of images from those of their tiles, where there are tiles."""
+        return measured if self._tiling is None else join_tiles(measured, self._tiling)
+
+    def _count_maps(self, n_images):
+        """Return how many maps are learnt of so many images: one of each, or one of each tile."""
+        return n_images * len(self._tiling.places) if self._learns_tiles() else n_images
+
+    def _learns_tiles(self):
+        """Return whether each tile is learnt like an image of its own."""
+        return False
 
     def _update(self, X, rows):
         """Learn images, and nothing else."""
         n_images = count_images(X) if rows is None else len(rows)
         with closing(self._read(X, rows)) as batches:
-            (memory,) = learn(batches, self._begin, n_images)
+            (memory,) = learn(batches, self._begin, self._count_maps(n_images))
         self._keep(memory)
 
     def _keep(self, memory):
-        self.n_samples_seen_ = memory.n_images
+        self.n_samples_seen_ = memory.n_images // self._count_maps(1)
         self._standards = None
         for name in ("pixel_threshold_", "map_peaks_"):
             if hasattr(self, name):
@@ -309,7 +329,8 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
         return -np.mean(parts, axis=0)
 
     def _draw(self, distances):
-        mean = upsample_mean(distances, self.features_.image_size_, self.features_.find_covered())
+        size = self.features_.image_size_
+        mean = upsample_mean(distances, size, size if self._tiling is None else self._tiling.padded)
         return smooth(mean, self._fitted_params["smoothing"])
 
     def _check_parameters(self):

@@ -18,9 +18,11 @@ class LeavingFoldsOutMixin:
     """What a detector in space does with images that are left out: the rest of it is `SpatialDetector`."""
 
     _begin: Any
+    _count_maps: Any
     _draw: Any
     _expect_pixels: Any
     _find_measure: Any
+    _join: Any
     _fitted_params: dict
     _keep: Any
     _keep_pixels: Any
@@ -60,7 +62,8 @@ class LeavingFoldsOutMixin:
         scores, largest = np.full((2, len(fold)), np.nan), self._expect_pixels(len(fold))
         with closing(self._measure_folds(X, np.arange(len(fold)), fold)) as measured:
             is_standardized = self._fitted_params.get("standardize")
-            for rows, unseen, seen in self._standardize_folds(list(measured), fold) if is_standardized else measured:
+            parts = self._standardize_folds(list(measured), fold) if is_standardized else measured
+            for rows, unseen, seen in self._join(iter(parts)):
                 scores[0, rows], scores[1, rows] = self._score(unseen), self._score(seen)
                 largest.add(self._draw(unseen))
         self._keep_pixels(largest)
@@ -79,7 +82,9 @@ class LeavingFoldsOutMixin:
         fold_of = np.zeros(count_images(X), int)
         fold_of[rows] = fold
         with closing(self._read(X, rows)) as batches:
-            memories = learn(batches, self._begin, len(rows), fold_of, n_folds if n_folds <= _MANY_FOLDS else 1)
+            memories = learn(
+                batches, self._begin, self._count_maps(len(rows)), fold_of, n_folds if n_folds <= _MANY_FOLDS else 1
+            )
         whole = functools.reduce(lambda one, other: one.merge(other), memories)
         self._keep(whole)
         measure = self._find_measure()

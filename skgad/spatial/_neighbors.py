@@ -6,7 +6,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._parameters import check_int, check_share, read_fpr
 from ._detector import SpatialDetector
-from ._patches import PatchMemory, PatchNeighbors, check_room
+from ._joining import join_tiles
+from ._patches import Measured, PatchMemory, PatchNeighbors, check_room
 
 
 class PatchNeighborsDetector(SpatialDetector):
@@ -144,6 +145,15 @@ class PatchNeighborsDetector(SpatialDetector):
 
     def _score(self, distances):
         return super()._score(distances.maps) * distances.weights
+
+    def _join(self, measured):
+        if self._tiling is None:
+            yield from measured
+            return
+        for rows, *kinds in measured:  # each of all tiles of a photograph
+            joined = join_tiles([(rows, *(kind.maps for kind in kinds))], self._tiling)
+            for row, *levels in joined:
+                yield row, *(Measured(maps, kind.find_weight()) for maps, kind in zip(levels, kinds, strict=True))
 
     def _draw(self, distances):
         return super()._draw(distances.maps)

@@ -26,12 +26,19 @@ class PatchMemory:
 
     def add(self, maps, rows):
         """Take the maps of the images at these positions in."""
+        for level in maps:
+            lacking = np.isnan(level)
+            odd = lacking.any(axis=(1, 2, 3)) & (lacking.any(axis=-1) != lacking.all(axis=-1)).any(axis=(1, 2))
+            if odd.any():
+                raise ValueError(f"The maps of image {rows[odd.argmax()]} contain NaN or infinity; leave it out.")
         for row, image in zip(rows.tolist(), make_patches(maps), strict=True):
             patches = image.reshape(-1, image.shape[-1])
             there = ~np.isnan(patches).any(axis=1)
-            if not there.any() or not np.isfinite(patches[there]).all():
-                raise ValueError(f"The maps of image {row} contain infinity, or nothing but NaN; leave it out.")
-            self._patches[row] = patches if there.all() else patches[there]
+            if not np.isfinite(patches[there]).all():
+                raise ValueError(f"The maps of image {row} contain NaN or infinity; leave it out.")
+            patches = patches if there.all() else patches[there]
+            known = self._patches.get(row)  # of an earlier tile
+            self._patches[row] = patches if known is None else np.concatenate([known, patches])
 
     def empty(self):
         """Return a memory of no images, to be merged with this one."""
@@ -59,6 +66,11 @@ class Measured(NamedTuple):
 
     maps: list  # one array (n_images, height, width) of distances, NaN where there is nothing of interest
     weights: np.ndarray  # (n_images,), of their scores
+
+    def find_weight(self):
+        """Return the weight of the score of all of them together: of the one with the largest distance, (1,)."""
+        peaks = np.nan_to_num(self.maps[0], nan=-1).max(axis=(1, 2))
+        return self.weights[[peaks.argmax()]]
 
 
 class PatchNeighbors:

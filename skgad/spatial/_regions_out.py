@@ -30,6 +30,7 @@ class RegionsOutMixin:
 
     _draw: Any
     _find_distances: Any
+    _measure_images: Any
     _read: Any
     features_: Any
     map_peaks_: Any
@@ -137,8 +138,8 @@ class RegionsOutMixin:
             raise NotFittedError(NOT_CALIBRATED.format(type(self).__name__, method))
         images, measure = check_images(X, items=False), self._find_distances()
         with closing(self._read(X)) as batches:
-            for rows, maps in batches:
-                for image, anomaly_map in zip(rows.tolist(), np.nan_to_num(self._draw(measure(maps))), strict=True):
+            for rows, distances in self._measure_images(batches, measure):
+                for image, anomaly_map in zip(rows.tolist(), np.nan_to_num(self._draw(distances)), strict=True):
                     height, width = measure_image(images, image)
                     yield image, anomaly_map, self.features_.find_box(height, width), (height, width)
 

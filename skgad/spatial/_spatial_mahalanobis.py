@@ -13,9 +13,10 @@ from .._gaussian._laws import chi_quantile
 from .._gaussian._places import KINDS, count_pivot_images
 from .._gaussian._spectrum import check_n_components
 from ._detector import SpatialDetector
+from ._joining import stack_tiles
 from ._map_gaussians import MapSums, check_room, estimate_levels
 from ._maps import average_around, count_top
-from ._passes import add_all, count_images, learn
+from ._passes import add_all, count_images, iter_maps, learn
 
 
 class SpatialMahalanobisDetector(SpatialDetector):
@@ -50,6 +51,9 @@ class SpatialMahalanobisDetector(SpatialDetector):
         Bring the distances at each location to the mean and the deviation that those of its level have, as images tell
         that were left out in five folds (our addition): where normal images vary more, a large distance says less. A
         fit goes through the images twice. False (the paper's) for `partial_fit`, which cannot.
+    shared : bool, default=False
+        With ``tiles`` in `features`: the Gaussians of all tiles are the same, each tile of each photograph being learnt
+        like an image; for surfaces that look alike everywhere, in bounded memory. Without, each tile has its own.
     smoothing : float, default=0
         Standard deviation, in pixels, of a Gaussian filter over the anomaly maps; image scores do not see it.
     fpr : float in (0, 1), default=0.01
@@ -143,6 +147,7 @@ class SpatialMahalanobisDetector(SpatialDetector):
         n_components=None,
         neighborhood=3,
         standardize=True,
+        shared=False,
         smoothing=0.0,
         fpr=0.01,
         pixel_fpr=0.01,
@@ -154,6 +159,7 @@ class SpatialMahalanobisDetector(SpatialDetector):
         self.n_components = n_components
         self.neighborhood = neighborhood
         self.standardize = standardize
+        self.shared = shared
         self.smoothing = smoothing
         self.fpr = fpr
         self.pixel_fpr = pixel_fpr
@@ -176,8 +182,8 @@ class SpatialMahalanobisDetector(SpatialDetector):
         Raises
         ------
         ValueError
-            As `fit`; if ``standardize`` is set, or ``gaussian``, ``n_components`` or ``neighborhood`` were changed
-            since.
+            As `fit`; if ``standardize`` is set, or ``gaussian``, ``n_components``, ``neighborhood`` or ``shared`` were
+            changed since.
         ImageError, BackboneError, WeightsError, DependencyError
             As `fit`.
         """
@@ -191,7 +197,7 @@ class SpatialMahalanobisDetector(SpatialDetector):
             self._update(X, normal_rows(y, count_images(X)))
             return self
         self._check_parameters()
-        learnt = {name: self._fitted_params[name] for name in ("gaussian", "n_components", "neighborhood")}
+        learnt = {name: self._fitted_params[name] for name in ("gaussian", "n_components", "neighborhood", "shared")}
         if learnt != {name: getattr(self, name) for name in learnt}:
             fitted = ", ".join(f"{name}={value!r}" for name, value in learnt.items())
             raise ValueError(f"What was learnt so far is for {fitted}, which were changed since. Fit anew.")
@@ -222,7 +228,8 @@ class SpatialMahalanobisDetector(SpatialDetector):
 
         The first ones are learnt all at once, however they come, so that the pivot is the mean of enough of them.
         """
-        n_images = sum(len(positions) for positions, _ in first) + (count_images(X) if rows is None else len(rows))
+        n_more = self._count_maps(count_images(X) if rows is None else len(rows))
+        n_images = sum(len(positions) for positions, _ in first) + n_more
         with closing(self._read(X, rows)) as batches:
             if memory is not None and not first:
                 self._keep(memory.merge(add_all(memory.empty(), batches)))
@@ -235,10 +242,17 @@ class SpatialMahalanobisDetector(SpatialDetector):
         self._first = kept
 
     def _iter_maps(self, features, X, rows=None):
+        with closing(iter_maps(features, X, rows)) as batches:
+            averaged = ((positions, self._average(maps)) for positions, maps in batches)
+            stacked = self._tiling is not None and not self._learns_tiles()
+            yield from stack_tiles(averaged, len(self._tiling.places)) if stacked else averaged
+
+    def _average(self, maps):
         side = self._fitted_params["neighborhood"]
-        with closing(super()._iter_maps(features, X, rows)) as batches:
-            for positions, maps in batches:
-                yield positions, maps if side == 1 else [average_around(level, side) for level in maps]
+        return maps if side == 1 else [average_around(level, side) for level in maps]
+
+    def _learns_tiles(self):
+        return self._tiling is not None and self._fitted_params["shared"]
 
     def _begin(self, maps, n_images, n_copies):
         has_room = check_room(maps, self.levels_, self.gaussian, n_copies)
@@ -294,5 +308,6 @@ class SpatialMahalanobisDetector(SpatialDetector):
                 f"neighborhood must be odd, a location and as many on each side; got {self.neighborhood!r}."
             )
         check_bool("standardize", self.standardize)
+        check_bool("shared", self.shared)
         if self.n_components is not None:
             check_n_components(self.n_components)
