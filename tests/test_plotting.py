@@ -591,6 +591,7 @@ def find_constructor(cls):
         FPRCurveDisplay: "from_curve",
         plotting.ExplanationDisplay: "from_parts",
         plotting.TrainingDisplay: "from_history",
+        plotting.RegionsDisplay: "from_regions",
     }
     return getattr(cls, names.get(cls, "from_predictions"))
 
@@ -604,6 +605,10 @@ def draw(name, **options):
             pd.DataFrame({"epoch": [0, 1], "loss": [3.0, 2.0], "criterion": np.nan, "kept": [0.0, 1.0]}),
         ),
         "ExplanationDisplay": (pd.DataFrame({"image": 0, "level": ["level1", "level2"], "contribution": [3.0, -1.0]}),),
+        "RegionsDisplay": (
+            grey(),
+            pd.DataFrame([{"left": 8.0, "top": 9.0, "right": 20.0, "bottom": 16.0, "peak": 9.5, "p_value": 0.01}]),
+        ),
         "ScoreHistogramDisplay": (y, -distances[:, 0]),
         "LevelAUROCDisplay": (y, distances),
         "FPRCalibrationDisplay": (np.linspace(0.1, 1, 10), 9),

@@ -399,7 +399,9 @@ def test_parameters_of_what_was_learnt_stay_with_it():
     scores = detector.score_samples(X)
     detector.set_params(n_components=1)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), scores)
-    with pytest.raises(ValueError, match="gaussian='tied', n_components=None, neighborhood=1, shared=False, which were changed"):
+    with pytest.raises(
+        ValueError, match="gaussian='tied', n_components=None, neighborhood=1, shared=False, which were changed"
+    ):
         detector.partial_fit(X)
 
 

@@ -87,7 +87,7 @@ def read_mask(mask, name):
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from error
     if isinstance(mask, np.ma.MaskedArray):
-        raise ValueError(f"{name} is a masked array: fill what is masked, .filled(0).")
+        raise ValueError(f"{name} is a masked array. Fill what is masked, {name}.filled(value).")
     mask = np.asarray(mask)
     if mask.ndim != 2 or not mask.size or mask.dtype.kind not in "biuf":
         raise ValueError(f"{name} must have shape (height, width); got shape {mask.shape} of {mask.dtype}.")

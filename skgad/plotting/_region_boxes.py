@@ -28,6 +28,8 @@ class RegionsDisplay:
         In the order of the rows.
     labels_ : list of Text
         Beside the boxes.
+    legend_ : Legend or None
+        None without regions.
     ax_, figure_ : Axes, Figure
 
     Raises
@@ -131,7 +133,7 @@ class RegionsDisplay:
         """
         height, width = self.image.shape[:2]
         side = min(max(3.6 * width / height, 1.8), 6.5)
-        size = side + 0.4, min(side * height / width, 6) + 0.4
+        size = side + 0.4, min(side * height / width, 6) + 0.9
         self.ax_ = make_axes(f"{type(self).__name__}.plot", ax, "compressed", figsize=size)
         self.figure_ = self.ax_.figure
         self.ax_.imshow(self.image)
@@ -139,7 +141,14 @@ class RegionsDisplay:
         self.boxes_, self.labels_ = [], []
         for region in self.regions.itertuples():
             self._draw_box(region, margin=max(height, width) / 100)
+        self.legend_ = self._draw_legend() if self.boxes_ else None
         return self
+
+    def _draw_legend(self):
+        from matplotlib.lines import Line2D
+
+        line = Line2D([], [], color=ANOMALOUS, label="p: how often a normal image\nhas as large a distance")
+        return self.ax_.legend(handles=[line], loc="upper center", bbox_to_anchor=(0.5, 0), frameon=False)
 
     def _draw_box(self, region, margin):
         """Draw a box, a little around what may be a few pixels of many, and its p-value where there is room."""

@@ -1,6 +1,7 @@
 """Arithmetic of maps: averages around locations, the score of an image, a threshold of pixels."""
 
 import functools
+import math
 
 import numpy as np
 from scipy import ndimage
@@ -30,7 +31,8 @@ def upsample_mean(levels, size, covered):
     Parameters
     ----------
     levels : list of ndarray of shape (n, from_height, from_width)
-        NaN where they are not scored. A pixel is NaN if that is nearer than what is, on any level.
+        NaN where they are not scored. A pixel is NaN if that is nearer than what is, on the finest level; of coarser
+        ones, what is scored reaches half a location beyond.
     size : (height, width)
         Of the images, in pixels.
     covered : (height, width)
@@ -40,19 +42,23 @@ def upsample_mean(levels, size, covered):
     for level in levels:  # those of one shape are added before they are upsampled: it is the same, and cheaper
         sums[level.shape] = level if level.shape not in sums else sums[level.shape] + level
     height, width = covered
-    parts = [upsample_there(level, height, width) for level in sums.values()]
+    finest = max(sums, key=math.prod)
+    parts = [upsample_there(level, height, width, 0.5 if shape == finest else 1e-3) for shape, level in sums.items()]
     mean = functools.reduce(lambda one, other: np.add(one, other, out=one), parts)
     mean /= np.float32(len(levels))
     return mean[:, : size[0], : size[1]]
 
 
-def upsample_there(maps, height, width):
-    """Return maps (n, height, width) upsampled from those locations that are not NaN; NaN where those are nearer."""
+def upsample_there(maps, height, width, least=0.5):
+    """Return maps (n, height, width) upsampled from those locations that are not NaN.
+
+    NaN where they would have less than a share of the weight; with a half, where locations that are NaN are nearer.
+    """
     there = ~np.isnan(maps)
     if there.all():
         return upsample(maps, height, width)
     weights = upsample(there.astype(np.float32), height, width)
-    weights[weights < 0.5] = np.nan
+    weights[weights < least] = np.nan
     return upsample(np.where(there, maps, 0), height, width) / weights
 
 
