@@ -1,15 +1,21 @@
-"""How well maps find the anomalous pixels: ROC, average precision, per-region overlap; streamed, in one pass."""
+"""How well scores and maps find anomalies: of images, pixels and regions; maps are streamed, in one pass."""
 
+from ._per_image import aupimo_scores
 from ._pixels import (
     pixel_average_precision_score,
+    pixel_f1_score,
     pixel_roc_auc_score,
     pixel_scores,
     pro_auc_score,
     pro_curve,
 )
+from ._rates import image_scores
 
 __all__ = [
+    "aupimo_scores",
+    "image_scores",
     "pixel_average_precision_score",
+    "pixel_f1_score",
     "pixel_roc_auc_score",
     "pixel_scores",
     "pro_auc_score",

@@ -56,3 +56,16 @@ def average_precision(false, true):
     highest = true[found + 1] / (true[found + 1] + false[found])
     lowest = true[found] / np.maximum(true[found] + false[found + 1], 1)
     return float(weights @ precision), float(weights @ np.maximum(highest - precision, precision - lowest))
+
+
+def largest_f1(false, true):
+    """Return the largest F1 score at any threshold, and by how much a threshold inside of a cell may exceed it.
+
+    Parameters
+    ----------
+    false, true : ndarray of shape (n_thresholds,)
+        As of `average_precision`.
+    """
+    f1 = 2 * true / (true + false + true[-1])
+    highest = 2 * true[1:] / (true[1:] + false[:-1] + true[-1])  # all of a cell's anomalous pixels, and no normal one
+    return float(f1.max()), float(max(highest.max() - f1.max(), 0.0))

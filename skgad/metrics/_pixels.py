@@ -6,12 +6,17 @@ at a threshold if its value is at or above it.
 All of them go through the images once, count the pixels by value (`_tally`) and take areas (`_areas`).
 """
 
+from numbers import Real
+
 import numpy as np
 from sklearn.utils import Bunch
 
-from ._areas import area_up_to, average_precision
+from ._areas import area_up_to, average_precision, largest_f1
+from ._checks import check_share
 from ._regions import read_pixels
 from ._tally import MAX_CELLS, PixelTally
+
+_LOW_FPR = 0.05  # of MVTec AD 2
 
 
 def pixel_scores(masks, maps, *, y=None, max_fpr=0.3):
@@ -35,8 +40,11 @@ def pixel_scores(masks, maps, *, y=None, max_fpr=0.3):
     -------
     Bunch
         - ``roc_auc``, ``average_precision``, ``pro_auc`` : float, as of the functions below;
-        - ``roc_auc_error``, ``average_precision_error``, ``pro_auc_error`` : float, by how much each can be off: 0.0
-          for up to 1,048,576 distinct values in all maps, which then are all told apart;
+        - ``pro_auc_5`` : float, the same as ``pro_auc`` up to a rate of 5 %, as MVTec AD 2 has it;
+        - ``f1_max`` : float, the largest F1 score of pixels at any threshold: one that the masks tell, and no detector
+          knows. See `pixel_f1_score` for the one that was calibrated;
+        - ``roc_auc_error``, ... : float, by how much each can be off: 0.0 for up to 1,048,576 distinct values in all
+          maps, which then are all told apart;
         - ``n_normal_pixels``, ``n_anomalous_pixels`` : int.
 
     Raises
@@ -67,13 +75,15 @@ def pixel_scores(masks, maps, *, y=None, max_fpr=0.3):
     >>> scores.roc_auc, scores.roc_auc_error
     (0.95, 0.0)
     """
-    _check_max_fpr(max_fpr)
+    check_share("max_fpr", max_fpr)
     ranking = _rank(masks, maps, y)
     scores = Bunch(n_normal_pixels=int(ranking.normal[-1]), n_anomalous_pixels=int(ranking.anomalous[-1]))
     for name, (value, error) in {
         "roc_auc": _roc_auc(ranking),
         "average_precision": average_precision(ranking.normal, ranking.anomalous),
         "pro_auc": _pro_auc(ranking, max_fpr),
+        "pro_auc_5": _pro_auc(ranking, _LOW_FPR),
+        "f1_max": largest_f1(ranking.normal, ranking.anomalous),
     }.items():
         scores[name], scores[f"{name}_error"] = value, 0.0 if ranking.exact else error
     return scores
@@ -145,6 +155,51 @@ def pixel_average_precision_score(masks, maps, *, y=None):
     return average_precision(ranking.normal, ranking.anomalous)[0]
 
 
+def pixel_f1_score(masks, maps, threshold, *, y=None):
+    """Return the F1 score of pixels at a threshold that was calibrated: SegF1 of MVTec AD 2.
+
+    Parameters
+    ----------
+    masks, maps : as of `pixel_scores`
+    threshold : float
+        The detector's ``pixel_threshold_``: pixels beyond it are called anomalous.
+    y : array-like of shape (n_images,), default=None
+        As of `pixel_scores`.
+
+    Returns
+    -------
+    float
+        In [0, 1], over the pixels of all images.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `pixel_scores` does, and if no pixel is anomalous or the threshold is no finite number.
+
+    References
+    ----------
+    Heckler-Kram et al., "The MVTec AD 2 Dataset: Advanced Scenarios for Unsupervised Anomaly Detection", 2025.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad.metrics import pixel_f1_score
+    >>> mask = np.array([[0, 0, 1], [0, 0, 1]])
+    >>> pixel_f1_score([mask], [np.array([[0.1, 0.2, 0.9], [0.3, 0.4, 0.35]])], threshold=0.3)
+    0.8
+    """
+    if not isinstance(threshold, Real) or isinstance(threshold, bool) or not np.isfinite(float(threshold)):
+        raise ValueError(f"threshold must be a finite number, a detector's pixel_threshold_; got {threshold!r}.")
+    n_true = n_called = n_anomalous = 0
+    for normal, anomalous, _ in read_pixels(masks, maps, y):
+        found = int((anomalous > threshold).sum())
+        n_true, n_called = n_true + found, n_called + found + int((normal > threshold).sum())
+        n_anomalous += len(anomalous)
+    if not n_anomalous:
+        raise ValueError("No pixel is anomalous, so there is nothing to find. Give the masks of anomalous images.")
+    return 2 * n_true / (n_called + n_anomalous)
+
+
 def pro_auc_score(masks, maps, *, y=None, max_fpr=0.3):
     """Return the area under the PRO curve up to a false-positive rate, divided by that rate.
 
@@ -183,7 +238,7 @@ def pro_auc_score(masks, maps, *, y=None, max_fpr=0.3):
     >>> round(pro_auc_score([mask], [np.array([[0.1, 0.2, 0.9], [0.3, 0.4, 0.35]])]), 4)
     0.5833
     """
-    _check_max_fpr(max_fpr)
+    check_share("max_fpr", max_fpr)
     return _pro_auc(_rank(masks, maps, y), max_fpr)[0]
 
 
@@ -276,9 +331,3 @@ def _rank(masks, maps, y=None, max_cells=MAX_CELLS):
             "(mask None), or masks that leave something normal."
         )
     return tally.rank()
-
-
-def _check_max_fpr(max_fpr):
-    is_number = isinstance(max_fpr, (int, float, np.integer, np.floating)) and not isinstance(max_fpr, bool)
-    if not is_number or not 0 < max_fpr <= 1:
-        raise ValueError(f"max_fpr must be a share in (0, 1]; got {max_fpr!r}.")

@@ -5,11 +5,12 @@ Only one image is held at a time, so that masks and maps may be generators. Ever
 
 from collections.abc import Iterable, Mapping, Set
 from itertools import zip_longest
-from numbers import Real
 from os import PathLike
 
 import numpy as np
 from scipy import ndimage
+
+from ._checks import check_labels, to_array
 
 _ABSENT = object()
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=int)
@@ -43,7 +44,7 @@ def read_pixels(masks, maps, y=None):
     for name, images in (("masks", masks), ("maps", maps)):
         if isinstance(images, (str, bytes, Mapping, Set)) or not isinstance(images, Iterable):
             raise TypeError(f"{name} must be a sequence or an iterable of images; got {type(images).__name__}.")
-    sources = {"masks": masks, "maps": maps} | ({} if y is None else {"y": _check_labels(y)})
+    sources = {"masks": masks, "maps": maps} | ({} if y is None else {"y": check_labels(y)})
     for position, items in enumerate(zip_longest(*sources.values(), fillvalue=_ABSENT)):
         ended = [name for name, item in zip(sources, items, strict=True) if item is _ABSENT]
         if ended:
@@ -56,19 +57,6 @@ def read_pixels(masks, maps, y=None):
         if label:
             _check_agreement(label[0], mask, len(pixels[1]), position)
         yield pixels
-
-
-def _check_labels(y):
-    labels = _to_array("y", y)
-    if labels.ndim != 1 or labels.dtype.kind == "b":
-        raise ValueError("y must hold a label for each image, +1 (normal) or -1 (anomalous), as skgad.as_labels gives.")
-    for position, label in enumerate(labels.tolist()):
-        if not isinstance(label, Real) or isinstance(label, bool) or label not in (1, -1):
-            raise ValueError(
-                f"y[{position}] is {label!r}; labels are +1 (normal) or -1 (anomalous). skgad.as_labels makes such "
-                "labels; an image without one is left out of masks, maps and y."
-            )
-    return labels
 
 
 def _check_agreement(label, mask, n_anomalous, position):
@@ -86,18 +74,6 @@ def _check_agreement(label, mask, n_anomalous, position):
     )
 
 
-def _to_array(name, values):
-    """Return what one name of the arguments stands for as an array, or raise ValueError with that name."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise ValueError(
-            f"{name} is a masked array, and what it hides would count. Fill it, .filled(0), or leave the image out."
-        )
-    try:
-        return np.asarray(values)
-    except (RuntimeError, TypeError, ValueError) as error:  # rows of several lengths, tensors on another device
-        raise ValueError(f"{name} cannot be made an array: {str(error).rstrip('.')}.") from error
-
-
 def _split(values, mask, position):
     anomalous = None if mask is None else _check_mask(mask, values.shape, position)
     if anomalous is None or not anomalous.any():
@@ -108,7 +84,7 @@ def _split(values, mask, position):
 
 
 def _check_map(image, position):
-    values = _to_array(f"maps[{position}]", image)
+    values = to_array(f"maps[{position}]", image)
     if values.ndim != 2 or not values.size or values.dtype.kind not in "biuf":
         raise ValueError(
             f"maps[{position}] must be an array of real numbers of shape (height, width); got shape {values.shape} of "
@@ -129,7 +105,7 @@ def _check_mask(mask, shape, position):
         raise ValueError(
             f"masks[{position}] is a path, {mask!r}; give what it holds: np.asarray(PIL.Image.open(path).convert('L'))."
         )
-    mask = _to_array(f"masks[{position}]", mask)
+    mask = to_array(f"masks[{position}]", mask)
     if mask.shape != shape:
         raise ValueError(
             f"masks[{position}] has shape {mask.shape}, but maps[{position}] has {shape}; wanted is (height, width). "
