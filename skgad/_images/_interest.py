@@ -100,6 +100,12 @@ def read_mask(mask, name):
     return mask > 0
 
 
+def read_lit(path, values=False):
+    """Return where the mask in a file is not 0, whatever its values, or the values; raise ImageError."""
+    grey = decode(path, 0).max(axis=-1)
+    return grey if values else grey > 0
+
+
 def digest_mask(mask):
     """Return a text that tells masks apart."""
     return hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()

@@ -138,7 +138,8 @@ class RegionsDisplay:
         self.figure_ = self.ax_.figure
         self.ax_.imshow(self.image)
         self.ax_.set_axis_off()
-        self.boxes_, self.labels_ = [], []
+        self.boxes_: list = []
+        self.labels_: list = []
         for region in self.regions.itertuples():
             self._draw_box(region, margin=max(height, width) / 100)
         self.legend_ = self._draw_legend() if self.boxes_ else None
