@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from skgad.benchmark import load_mvtec
+from skgad.benchmark._data import _find_categories
 from skgad.datasets import load_cifar10, load_image_folder, load_image_table, load_mask
 from skgad.exceptions import ImageWarning
 from skgad.metrics import pixel_scores
@@ -100,7 +102,7 @@ def visa(root):
         draw(root / image)
         if mask:
             lit(root / mask, 3)
-    (root / "split_csv").mkdir()
+    (root / "split_csv").mkdir(parents=True)
     with open(root / "split_csv" / "1cls.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows([("object", "split", "label", "image", "mask"), *rows])
@@ -115,7 +117,7 @@ def real_iad(root):
             {"category": "audiojack", "anomaly_class": "BX", "image_path": "NG/BX/c.jpg", "mask_path": "NG/BX/c.png"},
         ],
     }
-    (root / "realiad_jsons").mkdir()
+    (root / "realiad_jsons").mkdir(parents=True)
     (root / "realiad_jsons" / "audiojack.json").write_text(json.dumps(table))
     for name in ["OK/S1/a.jpg", "OK/S2/b.jpg", "NG/BX/c.jpg"]:
         draw(root / "realiad_256" / "audiojack" / name)
@@ -266,3 +268,16 @@ def test_cifar_is_one_class_against_the_rest(tmp_path):
     (folder / "data_batch_2.bin").unlink()
     with pytest.raises(FileNotFoundError, match="data_batch_2"):
         load_cifar10(tmp_path, normal=3)
+
+
+def test_the_benchmark_takes_them_all(tmp_path):
+    for layout, (make, *_) in LAYOUTS.items():
+        make(tmp_path / layout)
+    draw(tmp_path / "mpdd" / "train/good/001.png")
+    names_of_all = {"mvtec_ad_2", "mvtec_loco", "btad", "mpdd", "kolektor_sdd", "kolektor_sdd2", "dagm"}
+    found = _find_categories([tmp_path])
+    assert set(found) == {*names_of_all, "candle", "capsules", "audiojack"}
+    assert set(_find_categories([tmp_path / "visa"])) == {"candle", "capsules"}
+    assert found["candle"] == {"root": tmp_path / "visa", "category": "candle"}
+    with pytest.raises(FileNotFoundError, match=r"candle: train/good holds 1 images, 5 folds need 5"):
+        load_mvtec(tmp_path / "visa", ["candle"])

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from ..datasets import load_elpv, load_image_folder
+from ..datasets._other_layouts import find_layout, is_data_set, list_categories
 
 # Training and test images of each category of MVTec AD (Bergmann et al., CVPR 2019, Table 1).
 MVTEC_AD = {
@@ -58,12 +59,13 @@ class Category(NamedTuple):
 
 
 def load_mvtec(root, names=None, n_folds=5):
-    """Return the categories under a folder, or several, in the layout of MVTec AD.
+    """Return the categories under a folder, or several, in the layout of MVTec AD or others that are common.
 
     Parameters
     ----------
     root : path or list of paths
-        Each folder in it, or in one of its folders, that holds ``train`` or ``test`` is a category.
+        Each folder in it, or in one of its folders, that `load_image_folder` reads is a category, and so is each object
+        of VisA and Real-IAD.
     names : list of str, default=None
         Which ones; None for all.
     n_folds : int, default=5
@@ -109,13 +111,13 @@ def load_mvtec(root, names=None, n_folds=5):
         if missing:
             faults.append(f"{name}: {missing}")
         else:
-            data = load_image_folder(found[name])
+            data = load_image_folder(**found[name])
             categories.append(Category(name, data.X_train, data.X_test, data.y_test, data.mask_test))
     if faults or not wanted:
         listed = "".join(f"\n  {fault}" for fault in faults)
         there = ", ".join(sorted(found)) or "none"
         where = ", ".join(map(str, roots))
-        one = "".join(f"\n  {root} is a category itself: pass its parent." for root in roots if _is_category(root))
+        one = "".join(f"\n  {root} is a category itself: pass its parent." for root in roots if is_data_set(root))
         raise FileNotFoundError(
             f"Categories are missing or incomplete in {where}:{listed}\n  Categories found: {there}.{one}"
         )
@@ -183,30 +185,38 @@ def _load_elpv(name):
 
 
 def _find_categories(roots):
-    found: dict[str, Path] = {}
+    found: dict[str, dict] = {}
     for folder in (folder for root in roots for folder in _find_folders(root)):
-        inner = [folder] if _is_category(folder) else [one for one in _find_folders(folder) if _is_category(one)]
+        inner = [folder] if is_data_set(folder) else [one for one in _find_folders(folder) if is_data_set(one)]
         for one in inner:
-            if one.name in found:
-                raise ValueError(f"Two categories are called {one.name!r}: {found[one.name]} and {one}. Rename one.")
-            found[one.name] = one
+            objects = list_categories(one)
+            _note(found, {name: {"root": one, "category": name} for name in objects} or {one.name: {"root": one}})
+    for root in roots:
+        _note(found, {name: {"root": root, "category": name} for name in list_categories(root)})
     return found
+
+
+def _note(found, more):
+    """Take categories in; raise ValueError if two have the same name."""
+    for name, where in more.items():
+        if name in found:
+            raise ValueError(
+                f"Two categories are called {name!r}: {found[name]['root']} and {where['root']}. Rename one."
+            )
+        found[name] = where
 
 
 def _find_folders(folder):
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _is_category(folder):
-    return (folder / "train").is_dir() or (folder / "test").is_dir()
-
-
-def _find_missing(folder, n_folds):
+def _find_missing(where, n_folds):
     """Return what a category lacks, as a text; empty where it is complete."""
-    if not (folder / "train" / "good").is_dir():
+    root = where["root"]
+    if find_layout(root) == "mvtec_ad" and not (root / "train" / "good").is_dir():
         return "train/good is missing"
     try:
-        data = load_image_folder(folder)
+        data = load_image_folder(**where)
     except (FileNotFoundError, ValueError) as error:
         return str(error)
     missing = []

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from .._conventions._atomic import write_atomically
 from .._images._files import is_path
 from .._version import __version__
+from ..datasets import load_mask
 from ..deep import AutoencoderDetector, FineTuner
 from ..metrics import pixel_scores
 from ._store import digest, read_whole
@@ -204,8 +205,7 @@ def _judge_pixels(tuner, category):
 def _read_mask(path, size):
     if path is None:
         return None
-    with Image.open(path) as mask:
-        return np.asarray(mask.convert("L").resize(size[::-1], Image.Resampling.NEAREST)) > 0
+    return np.asarray(Image.fromarray(load_mask(path)).resize(size[::-1], Image.Resampling.NEAREST))
 
 
 def _read(path):

@@ -17,15 +17,13 @@ _ENDINGS = {
 _LISTED = 5  # names in a warning
 
 
-class TestImage(NamedTuple):
+class JudgedImage(NamedTuple):
     """One image to judge by."""
 
     path: Path
     kind: str  # "good", or the kind of anomaly
     mask: object = None  # a path, several, or None
     saturation: object = None  # of several masks, the pixels of each that suffice
-
-    __test__ = False  # no test of pytest's
 
 
 def make_bunch(train, test, notes=(), **more):
@@ -35,7 +33,7 @@ def make_bunch(train, test, notes=(), **more):
     ----------
     train : list of path
         Of normal images.
-    test : list of TestImage
+    test : list of JudgedImage
     notes : list of str
     **more : list of path
         Further arrays of paths, by their names.

@@ -4,7 +4,7 @@ from itertools import chain
 
 from ._finding import (
     GOOD,
-    TestImage,
+    JudgedImage,
     find_folder,
     find_images,
     is_called,
@@ -60,7 +60,7 @@ def read_mvtec_ad(root, *, good=GOOD, test="test", inside=False):
         for folder, images in kinds
         for _ in images
     ]
-    tests = [TestImage(*one) for one in zip(paths, names, masks, strict=True)]
+    tests = [JudgedImage(*one) for one in zip(paths, names, masks, strict=True)]
     return make_bunch(train, tests, notes + (note_gaps(tests, "ground_truth") if truth else []), **more)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from .._images._interest import read_lit
 from ._finding import (
     GOOD,
-    TestImage,
+    JudgedImage,
     find_folder,
     find_images,
     is_image,
@@ -42,7 +42,7 @@ def read_loco(root):
             regions = find_folder(root, "ground_truth", kind, path.stem)
             masks = tuple(find_images(regions, notes)) if regions else None
             enough = None if masks is None or saturations is None else [_saturate(one, saturations) for one in masks]
-            tests.append(TestImage(path, kind, masks, enough))
+            tests.append(JudgedImage(path, kind, masks, enough))
     more = {} if validation is None else {"X_validation": find_images(validation, notes)}
     return make_bunch(train, tests, notes + note_gaps(tests, "ground_truth"), **more)
 
@@ -107,7 +107,7 @@ def read_kolektor(root):
             if number % 2 == 0 and not is_anomalous:
                 train.append(path)
             else:
-                tests.append(TestImage(path, "defect" if is_anomalous else GOOD, mask if is_anomalous else None))
+                tests.append(JudgedImage(path, "defect" if is_anomalous else GOOD, mask if is_anomalous else None))
     return make_bunch(train, tests, notes)
 
 
@@ -167,7 +167,7 @@ def read_rows(rows, root, *, where, notes=()):
     if not train:
         raise FileNotFoundError(f"{where} has no normal image to learn from.")
     spoilt = [path.name for row, path, _ in files if row["split"] == "train" and row["kind"] != GOOD]
-    tests = [TestImage(path, row["kind"], mask) for row, path, mask in files if row["split"] == "test"]
+    tests = [JudgedImage(path, row["kind"], mask) for row, path, mask in files if row["split"] == "test"]
     more = [*notes]
     if spoilt:
         more.append(
@@ -261,6 +261,21 @@ def _need(root, *names):
     if folder is None:
         raise FileNotFoundError(f"{root / '/'.join(names)} is missing.")
     return folder
+
+
+def list_categories(root):
+    """Return the names of the objects that one folder holds, by its tables; none where it is of another layout."""
+    layout = find_layout(root)
+    if layout == "visa":
+        return sorted({row["object"] for row in _read_csv(root / "split_csv" / "1cls.csv", ("object",))})
+    if layout == "real_iad":
+        return [path.stem for path in list_visible(root / "realiad_jsons") if path.suffix == ".json"]
+    return []
+
+
+def is_data_set(root):
+    """Return whether a folder is a data set of one of the layouts, by its folders and files."""
+    return find_layout(root) != "mvtec_ad" or any(find_folder(root, part) for part in ("train", "test"))
 
 
 def read_btad(root):
