@@ -143,7 +143,7 @@ def measure_big(options):
     width = height * 4 // 3
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        normal = [Path(folder) / f"{number}.jpg" for number in range(8)]
+        normal = [Path(folder) / f"{number}.jpg" for number in range(5)]
         for path in normal:
             Image.fromarray(draw_cloth(rng, height, width)).save(path, quality=95)
         holed = draw_cloth(rng, height, width)
@@ -155,7 +155,7 @@ def measure_big(options):
         extractor = DeepFeatureTransformer(options.backbone, levels=find_levels(options.backbone), tiles=(256, 64))
         detector = SpatialMahalanobisDetector(extractor, gaussian="global", shared=True, pixel_fpr=1e-6)
         begun = time.perf_counter()
-        inspector = FPRThresholdCV(detector, fpr=0.2, cv=4).fit(normal)
+        inspector = FPRThresholdCV(detector, fpr=0.3, cv=5).fit(normal)
         print(f"{width} x {height} pixels; {len(normal)} photographs learnt in {time.perf_counter() - begun:.0f} s")
         regions = inspector.regions([photograph])
         print(f"the hole is at x = {column}, y = {row}\n{regions.round(2).to_string()}")

@@ -35,8 +35,8 @@ holed[700:706, 1100:1106][np.hypot(row, column) < 3] = 40
 # %%
 # Tiles
 # -----
-# ``tiles=256`` cuts squares of 256 pixels that overlap by a quarter. The cloth looks alike everywhere, so that all tiles
-# share one Gaussian, ``shared=True``: each tile of each photograph is learnt like an image. Scores, thresholds and
+# ``tiles=256`` cuts squares of 256 pixels that overlap by a quarter. The cloth looks alike everywhere, so that all of
+# them share one Gaussian, ``shared=True``: each tile of each photograph is learnt like an image. Scores, thresholds and
 # p-values count photographs.
 
 from skgad import DeepFeatureTransformer, FPRThresholdCV

@@ -4,7 +4,7 @@ import pytest
 from sklearn.base import clone
 
 from skgad import DeepFeatureTransformer
-from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector
+from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector, SpatialSubspaceDetector
 
 from .conftest import LITE0
 from .image_contract import CHECKS, check_feature_names
@@ -16,6 +16,7 @@ ESTIMATORS = {
     "tied": SpatialMahalanobisDetector(LEVELS),
     "local": SpatialMahalanobisDetector(LEVELS, gaussian="local", n_components=0.5),
     "global": SpatialMahalanobisDetector(LEVELS, gaussian="global", aggregate="top"),
+    "subspace": SpatialSubspaceDetector(LEVELS, rotations=1),
     "neighbours": PatchNeighborsDetector(LEVELS, coreset=0.1),
 }
 

@@ -17,7 +17,7 @@ def load_cifar10(root, normal):
     ----------
     root : path
         The folder of the binary version, ``cifar-10-batches-bin``, with ``data_batch_1.bin`` to ``data_batch_5.bin``
-        and ``test_batch.bin``, or the one that holds it. (The Python version is pickled, and could run code.)
+        and ``test_batch.bin``, or the one that holds it. The Python version is pickled, and could run code.
     normal : int or str
         The normal class, 0 to 9, or its name, such as "ship".
 

@@ -276,6 +276,10 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
         """Yield rows and maps of images; one that cannot be used is refused: none is to be missing without a word."""
         return self._iter_maps(copy.copy(self.features_).set_params(on_bad_image="raise"), X, rows)
 
+    def _read_to_learn(self, X, rows=None):
+        """Yield rows and maps to learn from: those of images."""
+        return self._read(X, rows)
+
     def _iter_maps(self, features, X, rows=None):
         """Yield rows and maps of images, as they are learnt and measured; of all their tiles together."""
         batches = iter_maps(features, X, rows)
@@ -300,7 +304,7 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
     def _update(self, X, rows):
         """Learn images, and nothing else."""
         n_images = count_images(X) if rows is None else len(rows)
-        with closing(self._read(X, rows)) as batches:
+        with closing(self._read_to_learn(X, rows)) as batches:
             (memory,) = learn(batches, self._begin, self._count_maps(n_images))
         self._keep(memory)
 

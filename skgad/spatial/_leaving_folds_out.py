@@ -28,6 +28,7 @@ class LeavingFoldsOutMixin:
     _keep_pixels: Any
     _make_measure: Any
     _read: Any
+    _read_to_learn: Any
     _score: Any
     _standards: Any
     _start_fit: Any
@@ -81,7 +82,7 @@ class LeavingFoldsOutMixin:
         n_folds = fold.max() + 1
         fold_of = np.zeros(count_images(X), int)
         fold_of[rows] = fold
-        with closing(self._read(X, rows)) as batches:
+        with closing(self._read_to_learn(X, rows)) as batches:
             memories = learn(
                 batches, self._begin, self._count_maps(len(rows)), fold_of, n_folds if n_folds <= _MANY_FOLDS else 1
             )
@@ -89,13 +90,18 @@ class LeavingFoldsOutMixin:
         self._keep(whole)
         measure = self._find_measure()
         for number in range(n_folds):
-            with closing(self._read(X, rows[fold == number])) as batches:
+            own = rows[fold == number]
+            with closing(self._read(X, own)) as batches:
                 # without what was learnt of the fold alone, its maps are held, and it is worked out
                 parts = batches if len(memories) > 1 else list(batches)
-                left_out = memories[number] if len(memories) > 1 else add_all(whole.empty(), parts)
+                left_out = memories[number] if len(memories) > 1 else self._learn_again(X, own, parts, whole.empty())
                 others = self._make_measure(whole.remove(left_out))
                 for positions, maps in parts:
                     yield positions, others(maps), measure(maps)
+
+    def _learn_again(self, X, rows, parts, memory):
+        """Return a memory of images, from their maps."""
+        return add_all(memory, parts)
 
     def _fit_standards(self, X, rows):
         """Learn images, and what the distances of new ones are like at each location, in a second pass over them."""

@@ -75,7 +75,7 @@ class RegionsOutMixin:
         >>> scratched = images[:1].copy()
         >>> scratched[:, 40:48, 8:30] = 250
         >>> features = DeepFeatureTransformer("tf_efficientnet_lite0", levels=[3, 4], image_size=64)
-        >>> inspector = FPRThresholdCV(SpatialMahalanobisDetector(features), fpr=0.1).fit(images)
+        >>> inspector = FPRThresholdCV(SpatialMahalanobisDetector(features), fpr=0.1, cv=4).fit(images)
         >>> first = inspector.regions(scratched).iloc[0]
         >>> bool(8 < first["x"] < 30 and 40 < first["y"] < 48)
         True
