@@ -24,7 +24,7 @@ class Residual:
         self.rest = rest
 
     def distances(self, maps):
-        """Return the residual's norm at each location of maps (n, height, width, channels), float32; NaN where NaN is."""
+        """Return the residual's norm at each location of maps (n, height, width, channels), float32; NaN stays NaN."""
         flat = maps.reshape(-1, maps.shape[-1])
         result = np.empty(len(flat), dtype=np.float32)
         for start in range(0, len(flat), _ROWS):

@@ -9,6 +9,7 @@ from ._command import run_tables
 from ._data import Category, load_mvtec, load_packaged
 from ._protocol import Cell, evaluate, make_folds
 from ._published import published
+from ._shift import run_shift
 from ._statistics import Bootstrap, average_categories, average_folds, measure_aurocs, measure_working_points
 from ._store import Result
 from ._tuning_tables import run_tuning
@@ -28,6 +29,7 @@ __all__ = [
     "measure_aurocs",
     "measure_working_points",
     "published",
+    "run_shift",
     "run_tables",
     "run_tuning",
 ]

@@ -12,6 +12,7 @@ from ._data import MVTEC_AD, find_gaps, load_mvtec, load_packaged
 from ._findings import build_findings
 from ._protocol import AUGMENTED, COMPRESSIONS, GAUSSIANS, evaluate
 from ._report import write_costs, write_settings, write_table
+from ._shift import run_shift
 from ._tables import LAYOUTS, build_table, without_augmentation
 from ._tuning_tables import BACKBONE, TUNING_TABLES, run_tuning
 
@@ -27,6 +28,9 @@ def main(arguments=None):
         _check_out(options.out)
         if options.command == "tuning":
             _run_tuning(options)
+            return 0
+        if options.command == "shift":
+            _run_shift(options)
             return 0
         run_tables(
             options.table,
@@ -44,6 +48,19 @@ def main(arguments=None):
     except (SkgadError, ValueError, TypeError, OSError, ImportError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     return 0
+
+
+def _run_shift(options):
+    run_shift(
+        categories=_load_categories(options),
+        out=options.out,
+        backbone=options.backbone,
+        copies=tuple(options.copies),
+        cache=True if options.cache is None else options.cache,
+        verbose=0 if options.quiet else 1,
+    )
+    if not options.quiet:
+        sys.stdout.write("\n" + (options.out / "shift.md").read_text(encoding="utf-8"))
 
 
 def _run_tuning(options):
@@ -201,6 +218,13 @@ def _make_parser():
     table.add_argument("table", choices=["1", "2", "3", "4", "7", "all", "compare", "findings"])
     compare = commands.add_parser("compare", help="the same as 'table compare'")
     compare.set_defaults(table="compare")
+    shift = commands.add_parser("shift", help="detection and rate when photographs change, and parts do not")
+    _add_images(shift)
+    shift.add_argument("--backbone", default="tf_efficientnet_lite2", help="a timm name")
+    shift.add_argument(
+        "--copies", type=_whole_number(0), nargs="+", default=[0, 2], help="in other light, learnt beside each image"
+    )
+    shift.add_argument("--cache", help="folder for features; the user's cache folder by default")
     tuning = commands.add_parser("tuning", help="tables of the second paper, on tuned networks")
     tuning.add_argument("table", choices=[*TUNING_TABLES, "all"])
     _add_images(tuning)

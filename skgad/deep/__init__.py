@@ -14,6 +14,7 @@ __all__ = [
     "DeepFeatureTransformer",
     "FineTuner",
     "MaskedImage",
+    "VariedImages",
     "augment",
     "cache_info",
     "clear_cache",
@@ -27,6 +28,10 @@ def __getattr__(name):
         from ._level_table import level_table
 
         return level_table
+    if name == "VariedImages":
+        from ._variation import VariedImages
+
+        return VariedImages
     if name in ("AugmentedImages", "augment"):  # they need torch
         from . import _augmentation
 
