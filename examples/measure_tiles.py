@@ -9,7 +9,7 @@ all normal images.
     python examples/measure_tiles.py --big 20
 
 draws photographs of so many megapixels of cloth, one with a hole of 6 pixels, and measures what it takes to find it,
-beside the network over the same tiles.
+beside the network over the same tiles. ``--seams`` measures whether the map shows where tiles begin and end.
 """
 
 import argparse
@@ -54,7 +54,11 @@ def main():
     parser.add_argument("--out", type=Path, help="a CSV file; forms that are in it are not measured again")
     parser.add_argument("--rate", type=int, metavar="N", help="measure the rate over so many splits, too")
     parser.add_argument("--big", type=float, metavar="MEGAPIXELS", help="measure a drawn photograph instead")
+    parser.add_argument("--seams", action="store_true", help="measure seams on drawn photographs instead")
     options = parser.parse_args()
+    if options.seams:
+        measure_seams(options)
+        return
     if options.big:
         measure_big(options)
         return
@@ -135,6 +139,28 @@ def draw_cloth(rng, height, width):
         grey = 150 + 25 * threads + light + 9 * rng.standard_normal(threads.shape, dtype=np.float32)
         photograph[top : top + 256] = np.clip(grey, 0, 255)[:, :, np.newaxis]
     return photograph
+
+
+def measure_seams(options):
+    """Print the steps of the mean map across the borders of tiles, and elsewhere, as shares of the map's spread."""
+    rng = np.random.default_rng(0)
+    photographs = np.stack([draw_cloth(rng, 768, 1024) for _ in range(12)])
+    extractor = DeepFeatureTransformer(options.backbone, levels=find_levels(options.backbone), tiles=(256, 64))
+    for form in ({"gaussian": "global", "shared": True}, {"gaussian": "local", "shared": True}):
+        detector = SpatialMahalanobisDetector(extractor, **form).fit(photographs[:6])
+        maps = detector.score_maps(photographs[6:])
+        profile = maps.mean(axis=(0, 1), dtype=float)
+        steps = np.abs(profile[8:] - profile[:-8]) / (np.quantile(maps, 0.99) - np.quantile(maps, 0.01))
+        lefts = detector.features_.find_tiling().lefts
+        at_borders = np.zeros(len(steps), dtype=bool)
+        for border in {*lefts[1:], *(left + 256 for left in lefts[:-1])}:
+            at_borders[border - 8 : border + 1] = True
+        inside = np.zeros(len(steps), dtype=bool)
+        inside[40:-40] = True  # the photograph's own border shows, with or without tiles
+        print(
+            f"{form}: a step of the mean map over 8 pixels is {steps[at_borders].mean():.2%} of its spread at tiles' "
+            f"borders, {steps[inside & ~at_borders].mean():.2%} elsewhere"
+        )
 
 
 def measure_big(options):

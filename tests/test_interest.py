@@ -11,7 +11,7 @@ from skgad._gaussian._place_gaussians import estimate_places
 from skgad._gaussian._places import PlaceSums
 from skgad.deep import FineTuner, MaskedImage
 from skgad.exceptions import BackboneError, ImageError, ImageWarning, WeightsError, WeightsWarning
-from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector
+from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector, SpatialSubspaceDetector
 from skgad.spatial._maps import LargestPixels
 
 from .conftest import LITE0
@@ -245,3 +245,22 @@ def test_sums_leave_out_what_is_not_there(kind):
     step = maps[image, 0, 0] - means[0]
     expected = np.sqrt(step @ np.linalg.solve(shrunk, step))
     np.testing.assert_allclose(distances[image, 0, 0], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "detector", [SpatialMahalanobisDetector(), SpatialSubspaceDetector(), PatchNeighborsDetector()]
+)
+def test_a_region_smaller_than_a_location_leaves_nothing(images, detector):
+    tiny = np.zeros_like(ROI)
+    tiny[30:33, 30:33] = True
+    with pytest.raises(ValueError, match="in the region of interest for the better part"):
+        detector.set_params(features=net(roi=tiny)).fit(images[:4])
+
+
+def test_what_no_normal_image_shows_has_no_score(images):
+    left, right = np.zeros_like(ROI), np.zeros_like(ROI)
+    left[:, :40], right[:, 60:] = True, True
+    detector = SpatialMahalanobisDetector(net()).fit([MaskedImage(image, left) for image in images[:5]])
+    assert np.isnan(detector.score_samples([MaskedImage(images[5], right)])).all()
+    with pytest.raises(ValueError, match="no score"):
+        detector.predict([MaskedImage(images[5], right)])

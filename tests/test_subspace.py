@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from skgad import DeepFeatureTransformer, FPRThresholdCV
 from skgad._gaussian._places import PlaceSums
 from skgad._gaussian._subspaces import find_residual
-from skgad.deep import MaskedImage
+from skgad.deep import MaskedImage, level_table
 from skgad.deep._rotation import rotate
 from skgad.exceptions import ImageError
 from skgad.spatial import SpatialSubspaceDetector
@@ -81,6 +81,14 @@ def test_tokens_of_a_vision_transformer_are_measured(images):
     features = DeepFeatureTransformer("test_vit", weights=None, levels=[4, 6], image_size=(64, 96))
     detector = SpatialSubspaceDetector(features).fit(images)
     assert detector.score_maps(images[:2]).shape == (2, 64, 96)
+
+
+def test_the_default_is_a_network_that_timm_has_with_tokens_that_have_places():
+    features = SpatialSubspaceDetector()._make_default_features()
+    table = level_table(features.backbone)
+    assert set(features.levels) <= set(table.index)
+    assert set(table["reduction"]) == {14}
+    assert features.image_size % 14 == 0
 
 
 def test_a_quarter_turn_is_numpys():

@@ -81,7 +81,15 @@ def check_room(maps, levels, kind, n_copies):
     return sum(parts) <= free
 
 
+NOTHING_LEFT = (
+    "Level {} has no location that lies in the region of interest for the better part. Take a larger region or "
+    "image_size, or leave the level out."
+)
+
+
 def _estimate_level(level, sums, n_components):
+    if not sums.n_rows.any():
+        raise ValueError(NOTHING_LEFT.format(level))
     try:
         return estimate_places(sums, n_components)
     except np.linalg.LinAlgError as error:

@@ -57,6 +57,11 @@ class PatchMemory:
         if not self._patches:
             raise ValueError("A memory of patches needs at least one normal image; none is left.")
         patches = np.concatenate([self._patches[row] for row in sorted(self._patches)])
+        if not len(patches):
+            raise ValueError(
+                "No patch lies in the region of interest for the better part, on all levels. Take a larger region or "
+                "image_size, or leave the coarser level out."
+            )
         n_chosen = max(1, round(float(share) * len(patches)))
         return patches if n_chosen == len(patches) else patches[choose_coreset(patches, n_chosen)]
 

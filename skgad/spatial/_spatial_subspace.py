@@ -9,9 +9,13 @@ from sklearn.utils.validation import check_is_fitted
 from .._conventions._parameters import check_int, check_share, read_fpr
 from .._gaussian._subspaces import find_residual
 from .._images._sequence import check_images
+from ..deep import DeepFeatureTransformer
 from ._detector import SpatialDetector
-from ._map_gaussians import MapGaussians, MapSums, check_room
+from ._map_gaussians import NOTHING_LEFT, MapGaussians, MapSums, check_room
 from ._passes import add_all, iter_maps
+
+# The paper has layers 22 to 28 of the 40 of DINOv2-G; these are as deep.
+_BACKBONE, _LEVELS, _IMAGE_SIZE = "vit_large_patch14_dinov2.lvd142m", (14, 15, 16, 17, 18), 672
 
 
 class SpatialSubspaceDetector(SpatialDetector):
@@ -24,9 +28,9 @@ class SpatialSubspaceDetector(SpatialDetector):
     Parameters
     ----------
     features : DeepFeatureTransformer, default=None
-        Network, levels, image size, device. A vision transformer such as
-        ``DeepFeatureTransformer("vit_large_patch14_dinov2.lvd142m", levels=range(16, 24), image_size=518)`` is what it
-        is for; None for the levels at 1/8 and 1/16 of the default network.
+        Network, levels, image size, device. None for the tokens of five blocks in the middle of DINOv2-L at 672 pixels,
+        ``DeepFeatureTransformer("vit_large_patch14_dinov2.lvd142m", levels=[14, 15, 16, 17, 18], image_size=672)``,
+        whose weights (Apache-2.0, 1.2 GB) timm downloads at first use.
     explained : float in (0, 1), default=0.99
         The share of the variance that the subspace explains.
     rotations : int, default=0
@@ -118,6 +122,9 @@ class SpatialSubspaceDetector(SpatialDetector):
         squares = [rest.sum() + norm.isf(fpr) * np.sqrt(2 * np.square(rest).sum()) for rest in rests]
         return -float(np.mean(np.sqrt(squares)))
 
+    def _make_default_features(self):
+        return DeepFeatureTransformer(_BACKBONE, levels=list(_LEVELS), image_size=_IMAGE_SIZE)
+
     def _iter_maps(self, features, X, rows=None):
         return iter_maps(features, X, rows)
 
@@ -161,6 +168,8 @@ class SpatialSubspaceDetector(SpatialDetector):
     def _make_measure(self, memory):
         found = []
         for level, sums in zip(self.levels_, memory.sums, strict=True):
+            if not sums.n_rows.any():
+                raise ValueError(NOTHING_LEFT.format(level))
             try:
                 found.append(find_residual(sums, float(self._fitted_params["explained"])))
             except np.linalg.LinAlgError as error:
