@@ -147,10 +147,10 @@ def test_prefix_tokens_are_left_out():
 
 
 def test_image_sizes_that_a_network_does_not_take_are_refused():
-    TimmSource("deit_tiny_patch16_224").check_size(160)
+    TimmSource("deit_tiny_patch16_224").check_size(160, 160)
     for name, size in (("deit_tiny_patch16_224", 161), ("beit_base_patch16_224", 160)):
         with pytest.raises(ValueError, match=f"image_size={size}: {name}.* Its own is 224; .*multiples"):
-            TimmSource(name).check_size(size)
+            TimmSource(name).check_size(size, size)
 
 
 def test_the_level_table_is_public():

@@ -31,7 +31,7 @@ def read_size(name, value):
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     integers = all(isinstance(side, Integral) and not isinstance(side, bool) and int(side) > 0 for side in pair)
     if len(pair) != 2 or not integers:
-        raise ValueError(f"{name} must be None, a positive int, or (height, width), in pixels; got {value!r}.")
+        raise ValueError(f"{name} must be a positive int, (height, width) or None, in pixels; got {value!r}.")
     return int(pair[0]), int(pair[1])
 
 

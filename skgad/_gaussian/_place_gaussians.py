@@ -130,7 +130,8 @@ def factor_places(sums):
     numpy.linalg.LinAlgError, ValueError
         As `estimate_places`.
     """
-    if not np.isfinite(sums.quartic).all():
+    due = sums.n_images * (sums.shape[0] * sums.shape[1] // len(sums.pivot))
+    if not np.isfinite(sums.quartic).all() or (sums.n_rows != due).any():
         raise ValueError("maps of normal images hold NaN or infinity")
     found, _, tells = _factor_all(*_describe_all(sums))
     _refuse_still(tells)

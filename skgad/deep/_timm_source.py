@@ -132,8 +132,9 @@ def _check_size(architecture, height, width):
     try:
         measure_levels(model, modules, (3, height, width), "meta")
     except Exception as error:  # networks check their input in their own ways: asserts, shapes that do not match
+        size = height if height == width else (height, width)
         raise ValueError(
-            f"image_size={(height, width)}: {architecture.name} does not take images of that size "
+            f"image_size={size}: {architecture.name} does not take images of that size "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__}). Its own is "
             f"{architecture.image_size}; a vision transformer takes multiples of its patches."
         ) from error
