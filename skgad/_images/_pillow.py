@@ -44,7 +44,7 @@ def decode_file(content, name):
     if not content:
         raise ImageError(f"{name}, cannot be read: it is empty. Is it a whole image file?")
     with _named_errors(name), Image.open(BytesIO(content), formats=_find_formats()) as image:
-        return _to_rgb(image, name)
+        return _to_rgb(image, name, is_own=True)
 
 
 def measure_file(path, name):
@@ -92,12 +92,15 @@ def _find_formats():
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _to_rgb(image, name):
+def _to_rgb(image, name, is_own=False):
     highest = _find_highest(image)
     is_negative = _is_negative(image)
     image.load()
     turn = _find_turn(image)
-    image = image.copy() if turn is None else image.transpose(turn)
+    if turn is not None:
+        image = image.transpose(turn)
+    elif not is_own:  # somebody else's stays as it is
+        image = image.copy()
     if image.width == 0 or image.height == 0:
         raise ImageError(f"{name} has {image.width} x {image.height} pixels: none.")
     if highest is not None:

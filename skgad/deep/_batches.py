@@ -16,7 +16,7 @@ from ..exceptions import ImageError
 from ._cache_keys import make_key
 from ._threads import find_pools
 
-_AHEAD = 2  # batches that are read while the network works
+_AHEAD = 2  # batches that are read while the network works; photographs to be cut into tiles: one
 
 
 class Prepared(NamedTuple):
@@ -155,7 +155,7 @@ def _read_ahead(prepare, n_images, batch_size, num_workers):
         for rows in batches:
             shares = [rows[start::num_workers] for start in range(min(num_workers, len(rows)))]
             waiting.append((rows, [executor.submit(_prepare_all, prepare, share) for share in shares]))
-            if len(waiting) > _AHEAD:
+            if len(waiting) > (_AHEAD if batch_size > 1 else 1):
                 yield _collect(*waiting.popleft())
         while waiting:
             yield _collect(*waiting.popleft())

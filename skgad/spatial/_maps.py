@@ -130,7 +130,8 @@ class LargestPixels:
     def add(self, maps):
         """Take maps in, (n_images, height, width)."""
         self._peaks.append(np.fmax.reduce(maps.reshape(len(maps), -1), axis=1))
-        pixels = maps[~np.isnan(maps)]
+        lacking = np.isnan(maps)
+        pixels = maps[~lacking] if lacking.any() else maps.ravel()
         self._n_pixels += len(pixels)
         if len(self._largest) == self._count:
             pixels = pixels[pixels > self._largest[0]]

@@ -139,7 +139,9 @@ class RegionsOutMixin:
         images, measure = check_images(X, items=False), self._find_distances()
         with closing(self._read(X)) as batches:
             for rows, distances in self._measure_images(batches, measure):
-                for image, anomaly_map in zip(rows.tolist(), np.nan_to_num(self._draw(distances)), strict=True):
+                for image, anomaly_map in zip(
+                    rows.tolist(), np.nan_to_num(self._draw(distances), copy=False), strict=True
+                ):
                     height, width = measure_image(images, image)
                     yield image, anomaly_map, self.features_.find_box(height, width), (height, width)
 
