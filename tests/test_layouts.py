@@ -278,6 +278,26 @@ def test_the_benchmark_takes_them_all(tmp_path):
     found = _find_categories([tmp_path])
     assert set(found) == {*names_of_all, "candle", "capsules", "audiojack"}
     assert set(_find_categories([tmp_path / "visa"])) == {"candle", "capsules"}
-    assert found["candle"] == {"root": tmp_path / "visa", "category": "candle"}
+    assert found["candle"][0] == tmp_path / "visa"
     with pytest.raises(FileNotFoundError, match=r"candle: train/good holds 1 images, 5 folds need 5"):
         load_mvtec(tmp_path / "visa", ["candle"])
+
+
+def test_the_benchmark_takes_tables_and_cifar(tmp_path):
+    for number in range(9):
+        draw(tmp_path / f"{number}.png")
+    labels, splits = ["normal"] * 7 + ["crack", "good"], ["train"] * 6 + ["test"] * 3
+    table = pd.DataFrame({"path": [f"{n}.png" for n in range(9)], "label": labels, "split": splits})
+    table.to_csv(tmp_path / "parts.csv", index=False)
+    records = np.zeros((6, 60, 3073), dtype=np.uint8)
+    records[..., 0] = np.arange(60) % 10
+    (tmp_path / "cifar").mkdir()
+    for name, batch in zip([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"], records, strict=True):
+        (tmp_path / "cifar" / f"{name}.bin").write_bytes(batch.tobytes())
+    categories = load_mvtec([tmp_path / "parts.csv", tmp_path / "cifar"], ["parts", "cifar10_ship"])
+    assert [(one.name, len(one.X_train), len(one.X_test)) for one in categories] == [
+        ("parts", 6, 3),
+        ("cifar10_ship", 30, 60),
+    ]
+    with pytest.raises(FileNotFoundError, match=r"nothing.csv: there is no such folder"):
+        load_mvtec(tmp_path / "nothing.csv")

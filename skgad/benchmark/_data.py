@@ -1,13 +1,15 @@
 """Categories: the images that a detector learns from and those that it is judged by, complete or refused."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from ..datasets import load_elpv, load_image_folder
+from ..datasets import load_cifar10, load_elpv, load_image_folder, load_image_table
+from ..datasets._cifar10 import CIFAR10, has_cifar10
 from ..datasets._other_layouts import find_layout, is_data_set, list_categories
 
 # Training and test images of each category of MVTec AD (Bergmann et al., CVPR 2019, Table 1).
@@ -65,7 +67,7 @@ def load_mvtec(root, names=None, n_folds=5):
     ----------
     root : path or list of paths
         Each folder in it, or in one of its folders, that `load_image_folder` reads is a category, and so is each object
-        of VisA and Real-IAD.
+        of VisA and Real-IAD, each class of CIFAR-10, ``cifar10_ship``, and a CSV file that `load_image_table` reads.
     names : list of str, default=None
         Which ones; None for all.
     n_folds : int, default=5
@@ -99,7 +101,7 @@ def load_mvtec(root, names=None, n_folds=5):
     [('cloth', 5, [-1, 1])]
     """
     roots = [Path(one) for one in (root if isinstance(root, (list, tuple)) else [root])]
-    absent = [str(one) for one in roots if not one.is_dir()]
+    absent = [str(one) for one in roots if not one.is_dir() and not _is_table(one)]
     if absent:
         raise FileNotFoundError(f"{', '.join(absent)}: there is no such folder.")
     found = _find_categories(roots)
@@ -107,17 +109,19 @@ def load_mvtec(root, names=None, n_folds=5):
     faults = [f"{name}: there is no such folder" for name in wanted if name not in found]
     categories = []
     for name in (name for name in wanted if name in found):
-        missing = _find_missing(found[name], n_folds)
+        where, load = found[name]
+        missing = _find_missing(where, load, n_folds)
         if missing:
             faults.append(f"{name}: {missing}")
         else:
-            data = load_image_folder(**found[name])
+            data = load()
             categories.append(Category(name, data.X_train, data.X_test, data.y_test, data.mask_test))
     if faults or not wanted:
         listed = "".join(f"\n  {fault}" for fault in faults)
         there = ", ".join(sorted(found)) or "none"
         where = ", ".join(map(str, roots))
-        one = "".join(f"\n  {root} is a category itself: pass its parent." for root in roots if is_data_set(root))
+        inner = [root for root in roots if root.is_dir() and is_data_set(root)]
+        one = "".join(f"\n  {root} is a category itself: pass its parent." for root in inner)
         raise FileNotFoundError(
             f"Categories are missing or incomplete in {where}:{listed}\n  Categories found: {there}.{one}"
         )
@@ -185,38 +189,50 @@ def _load_elpv(name):
 
 
 def _find_categories(roots):
-    found: dict[str, dict] = {}
-    for folder in (folder for root in roots for folder in _find_folders(root)):
-        inner = [folder] if is_data_set(folder) else [one for one in _find_folders(folder) if is_data_set(one)]
-        for one in inner:
-            objects = list_categories(one)
-            _note(found, {name: {"root": one, "category": name} for name in objects} or {one.name: {"root": one}})
+    """Return where each category lies, and a function that loads it, by its name."""
+    found: dict[str, tuple] = {}
     for root in roots:
-        _note(found, {name: {"root": root, "category": name} for name in list_categories(root)})
+        if _is_table(root):
+            _note(found, {root.stem: (root, partial(load_image_table, root))})
+        elif has_cifar10(root):
+            _note(found, {f"cifar10_{name}": (root, partial(load_cifar10, root, name)) for name in CIFAR10})
+        else:
+            _note(found, _find_objects(root))
+            for folder in _find_folders(root):
+                inner = [folder] if is_data_set(folder) else [one for one in _find_folders(folder) if is_data_set(one)]
+                for one in inner:
+                    _note(found, _find_objects(one) or {one.name: (one, partial(load_image_folder, one))})
     return found
+
+
+def _find_objects(root):
+    """Return the objects that one folder holds, where its layout has such."""
+    return {name: (root, partial(load_image_folder, root, category=name)) for name in list_categories(root)}
 
 
 def _note(found, more):
     """Take categories in; raise ValueError if two have the same name."""
-    for name, where in more.items():
+    for name, (root, load) in more.items():
         if name in found:
-            raise ValueError(
-                f"Two categories are called {name!r}: {found[name]['root']} and {where['root']}. Rename one."
-            )
-        found[name] = where
+            raise ValueError(f"Two categories are called {name!r}: {found[name][0]} and {root}. Rename one.")
+        found[name] = root, load
+
+
+def _is_table(path):
+    return path.suffix.lower() == ".csv" and path.is_file()
 
 
 def _find_folders(folder):
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _find_missing(where, n_folds):
+def _find_missing(root, load, n_folds):
     """Return what a category lacks, as a text; empty where it is complete."""
-    root = where["root"]
-    if find_layout(root) == "mvtec_ad" and not (root / "train" / "good").is_dir():
+    is_mvtec = root.is_dir() and not has_cifar10(root) and find_layout(root) == "mvtec_ad"
+    if is_mvtec and not (root / "train" / "good").is_dir():
         return "train/good is missing"
     try:
-        data = load_image_folder(**where)
+        data = load()
     except (FileNotFoundError, ValueError) as error:
         return str(error)
     missing = []

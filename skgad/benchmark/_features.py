@@ -106,7 +106,7 @@ class Extractor:
         with measured() as cost:
             for number in tqdm(lacking, desc=f"{category.name}, augmented", unit="pass", disable=not self._verbose):
                 images = AugmentedImages(
-                    category.X_train.tolist(),
+                    list(category.X_train),
                     features.settings["image_size"],
                     category=category.name,
                     pass_number=number,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
-_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _SIDE = 32
 _RECORD = 1 + 3 * _SIDE**2  # a label, and red, green and blue, row by row
 
@@ -52,15 +52,15 @@ def load_cifar10(root, normal):
     >>> data.X_train.shape, data.kind_test.tolist()
     ((5, 32, 32, 3), ['airplane', 'good'])
     """
-    number = _CLASSES.index(normal) if normal in _CLASSES else normal
+    number = CIFAR10.index(normal) if normal in CIFAR10 else normal
     if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < 10:
-        raise ValueError(f"normal must be 0 to 9, or one of {', '.join(_CLASSES)}; got {normal!r}.")
+        raise ValueError(f"normal must be 0 to 9, or one of {', '.join(CIFAR10)}; got {normal!r}.")
     root = Path(root)
     root = root / "cifar-10-batches-bin" if (root / "cifar-10-batches-bin").is_dir() else root
     parts = [_read(root / f"data_batch_{batch}.bin") for batch in range(1, 6)]
     train, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     test, of_test = _read(root / "test_batch.bin")
-    kinds = np.array([_CLASSES[label] if label != number else "good" for label in of_test], dtype=str)
+    kinds = np.array([CIFAR10[label] if label != number else "good" for label in of_test], dtype=str)
     return Bunch(
         X_train=train[labels == number],
         X_test=test,
@@ -68,6 +68,11 @@ def load_cifar10(root, normal):
         kind_test=kinds,
         mask_test=np.full(len(test), None, dtype=object),
     )
+
+
+def has_cifar10(root):
+    """Return whether a folder holds the binary version, or the folder of it."""
+    return (root / "cifar-10-batches-bin").is_dir() or (root / "data_batch_1.bin").is_file()
 
 
 def _read(path):
