@@ -92,7 +92,7 @@ def test_a_mask_of_an_image_counts_as_one_of_the_set(images):
     of_each = net().fit_transform([MaskedImage(image, ROI) for image in images[:3]])
     np.testing.assert_array_equal(of_each, of_the_set)
     of_the_first = net().fit_transform([MaskedImage(images[0], ROI), images[1]])
-    np.testing.assert_array_equal(of_the_first.iloc[0], of_the_set.iloc[0])
+    np.testing.assert_allclose(of_the_first.iloc[0], of_the_set.iloc[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(of_the_first.iloc[1], net().fit_transform(images[1:2]).iloc[0], rtol=1e-4, atol=1e-4)
 
 
@@ -100,7 +100,7 @@ def test_masks_of_images_may_differ_and_intersect_that_of_the_set(images):
     left = np.zeros_like(ROI)
     left[:, :40] = True
     both = net(roi=ROI).fit(images[:1]).transform([MaskedImage(images[0], left)])
-    np.testing.assert_array_equal(both, net(roi=ROI & left).fit_transform(images[:1]))
+    np.testing.assert_allclose(both, net(roi=ROI & left).fit_transform(images[:1]), rtol=1e-4, atol=1e-4)
     rng = np.random.default_rng(2)
     masks = [rng.uniform(size=ROI.shape) < 2 for _ in images]
     for mask, row in zip(masks, rng.integers(0, 48, size=24), strict=True):
@@ -118,7 +118,9 @@ def test_a_file_is_a_mask(images, tmp_path):
     np.testing.assert_array_equal(net(roi=tmp_path / "roi.png").fit_transform(images[:2]), expected)
     Image.fromarray(images[0]).save(tmp_path / "0.png")
     of_files = net().fit_transform([MaskedImage(tmp_path / "0.png", str(tmp_path / "roi.png"))])
-    np.testing.assert_array_equal(of_files, expected[:1])
+    np.testing.assert_allclose(
+        of_files, expected[:1], rtol=1e-4, atol=1e-4
+    )  # batches of one and of two round otherwise
 
 
 def test_thresholds_count_the_pixels_of_interest():

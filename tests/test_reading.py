@@ -123,7 +123,7 @@ def test_features_do_not_depend_on_the_number_of_workers(photographs, num_worker
 def test_no_more_than_three_batches_are_held():
     prepared, done, most = [], [], []
 
-    def resize(image):
+    def resize(image, roi, name):
         prepared.append(image)
         most.append(len(prepared) - len(done))
         return torch.from_numpy(image[..., :1].astype(np.float32))
@@ -131,7 +131,7 @@ def test_no_more_than_three_batches_are_held():
     def run(batch):
         time.sleep(0.002)  # a slow network: the readers run ahead as far as they may
         done.extend(batch)
-        return batch[:, 0, 0].numpy()
+        return torch.stack(batch)[:, 0, 0].numpy()
 
     images = np.arange(200, dtype=np.uint8).reshape(200, 1, 1, 1)
     batches = extract(images, resize, run, n_features=1, batch_size=5, num_workers=2)
@@ -227,7 +227,7 @@ def test_timms_rule_is_timms_evaluation_transform(name):
     architecture = find_architecture(name)
     config = resolve_data_config(pretrained_cfg=timm.models.get_pretrained_cfg(architecture.name).to_dict())
     expected = create_transform(**config)(Image.fromarray(image))
-    got = make_resizer("timm", find_source(name), architecture.image_size)(image) / 255
+    got = make_resizer("timm", find_source(name), (architecture.image_size,) * 2)(image) / 255
     mean, std = (torch.tensor(config[key]).reshape(3, 1, 1) for key in ("mean", "std"))
     torch.testing.assert_close((got - mean) / std, expected, rtol=1e-4, atol=1e-4)
 
