@@ -185,6 +185,15 @@ def test_a_bad_mask_of_one_image_gives_a_row_of_nan(images):
     assert np.isnan(found).any(axis=1).tolist() == [False, True]
 
 
+def test_a_mask_that_is_none_is_named_with_a_cache_as_well(images, tmp_path):
+    masked = [MaskedImage(images[0], ROI), MaskedImage(images[1], np.full(ROI.shape, 7))]
+    with pytest.raises(ImageError, match="image 1: roi must hold booleans"):
+        net(cache=tmp_path / "c").fit_transform(masked)
+    with pytest.warns(ImageWarning, match="image 1: roi must hold"):
+        found = net(cache=tmp_path / "c", on_bad_image="nan").fit_transform(masked)
+    assert np.isnan(found).any(axis=1).tolist() == [False, True]
+
+
 def test_a_cell_without_anything_of_interest_is_refused(images):
     with pytest.raises(ImageError, match="image 0: nothing of cell g4r0c3 is of interest"):
         net(levels=[4], grid=4, roi=ROI).fit_transform(images[:1])

@@ -116,14 +116,22 @@ def split(item):
     return (item.image, item.roi) if isinstance(item, MaskedImage) else (item, None)
 
 
-def find_interest(image, roi, common, name):
+def read_own(roi, name):
+    """Return the mask of an image's own region of interest, None for None; raise ImageError that names the image."""
+    try:
+        return None if roi is None else read_mask(roi, "roi")
+    except ValueError as error:
+        raise ImageError(f"{name}: {error}") from error
+
+
+def find_interest(image, own, common, name):
     """Return what is of interest in a decoded image, (height, width); None for all of it.
 
     Parameters
     ----------
     image : ndarray of shape (height, width, 3)
-    roi : path, array-like or None
-        The image's own.
+    own : ndarray of bool or None
+        The image's own, as `read_own` gives it.
     common : Interest or None
         That of all images.
     name : str
@@ -132,14 +140,9 @@ def find_interest(image, roi, common, name):
     Raises
     ------
     ImageError
-        If a mask is none, or of another size than the image, or nothing is left.
+        If a mask is of another size than the image, or nothing is left.
     """
-    masks = [] if common is None else [common.mask]
-    if roi is not None:
-        try:
-            masks.append(read_mask(roi, "roi"))
-        except ValueError as error:
-            raise ImageError(f"{name}: {error}") from error
+    masks = [mask for mask in (None if common is None else common.mask, own) if mask is not None]
     for mask in masks:
         if mask.shape != image.shape[:2]:
             raise ImageError(

@@ -1,6 +1,6 @@
 """Tiles of a photograph: a regular grid of overlapping pieces that covers every pixel, and one map made of theirs.
 
-All tiles of a photograph have one size. They begin at multiples of a *step*, the coarsest reduction of the network, so
+All tiles of a photograph have one size. They begin at multiples of a *step*, of all reductions of the network, so
 that the locations of their maps fall onto one lattice. What they need beyond the photograph's right and lower border is
 its mirror image.
 """
@@ -163,9 +163,9 @@ class TiledMap:
     def _begin(self, reduction):
         tiling = self._tiling
         self._corners = [(top // reduction, left // reduction) for top, left in tiling.corners]
-        sides = zip((tiling.tops, tiling.lefts), tiling.shape, tiling.padded, strict=True)
+        sides = zip((tiling.tops, tiling.lefts), tiling.shape, strict=True)
         down, across = (
-            _weigh([start // reduction for start in starts], length // reduction) for starts, length, whole in sides
+            _weigh([start // reduction for start in starts], length // reduction) for starts, length in sides
         )
         self._weights = [(down[row], across[column]) for row, column in tiling.places]
         self._values, self._total = np.zeros((2, *(side // reduction for side in tiling.padded)), dtype=np.float32)

@@ -10,13 +10,13 @@ import torch
 
 from .._images._decoding import decode
 from .._images._files import is_path, name_image, read_bytes
-from .._images._interest import split
+from .._images._interest import read_own, split
 from .._images._sequence import fetch
 from ..exceptions import ImageError
 from ._cache_keys import make_key
 from ._threads import find_pools
 
-_AHEAD = 2  # batches that are read while the network works; photographs to be cut into tiles: one
+_AHEAD = 2  # batches that are read while the network works; of one image each, one: it may be a big photograph
 
 
 class Prepared(NamedTuple):
@@ -115,13 +115,14 @@ def read_rows(rows, n_images):
 def _prepare(images, resize, store, fingerprint, position):
     try:
         item, roi = split(fetch(images, position))
+        own = read_own(roi, name_image(item, position))
         content = read_bytes(item, position) if is_path(item) else decode(item, position)
-        key = position if store is None else make_key(fingerprint, content, roi)
+        key = position if store is None else make_key(fingerprint, content, own)
         pooled = None if store is None else store.get(key)
         if pooled is not None:
             return Prepared(key, pooled=pooled)
         image = decode(item, position, content) if is_path(item) else content
-        return Prepared(key, resized=resize(image, roi, name_image(item, position)))
+        return Prepared(key, resized=resize(image, own, name_image(item, position)))
     except ImageError as error:
         return Prepared(error=ImageError(str(error)))  # a new one: the traceback of the first holds the file's bytes
 

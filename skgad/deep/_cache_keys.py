@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from .._images._interest import digest_mask, read_mask
+from .._images._interest import digest_mask
 
 _FORMAT = 2  # of the values and their meaning: features that an older skgad computed otherwise are not found
 
@@ -14,10 +14,10 @@ def fingerprint_features(*parts):
     return hashlib.sha256(repr((_FORMAT, *parts)).encode()).digest()
 
 
-def make_key(fingerprint, content, roi=None):
+def make_key(fingerprint, content, own=None):
     """Return the key of an image: of its file's bytes, or of its decoded pixels, with the fingerprint of the rest.
 
-    Where the image has a region of interest of its own, of that as well.
+    Where the image has a region of interest of its own, a mask, of that as well.
     """
     digest = hashlib.sha256(fingerprint)
     if isinstance(content, np.ndarray):
@@ -25,6 +25,6 @@ def make_key(fingerprint, content, roi=None):
         digest.update(np.ascontiguousarray(content).data)
     else:
         digest.update(content)
-    if roi is not None:
-        digest.update(digest_mask(read_mask(roi, "roi")).encode())
+    if own is not None:
+        digest.update(digest_mask(own).encode())
     return digest.digest()

@@ -45,13 +45,13 @@ class Preparation(NamedTuple):
             return self
         return self._replace(tiles=self.tiles.without(self._share(self.interest.mask, "roi")[:, :, 0]))
 
-    def __call__(self, image, roi, name, sides=None):
+    def __call__(self, image, own, name, sides=None):
         """Return a decoded image as the network or the tiles take it; with a channel that says what is of interest.
 
         Parameters
         ----------
         image : ndarray of shape (height, width, 3)
-        roi : path, array-like or None
+        own : ndarray of bool or None
             The image's own region of interest.
         name : str
             What errors call the image.
@@ -70,7 +70,7 @@ class Preparation(NamedTuple):
         BackboneError
             If there is a region of interest, and the network has no locations.
         """
-        interest = find_interest(image, roi, self.interest, name)
+        interest = find_interest(image, own, self.interest, name)
         if interest is None:
             return self._resize(image, name)
         if self.lack:

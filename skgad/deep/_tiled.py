@@ -1,5 +1,6 @@
 """Photographs that go through the network tile by tile: what is pooled, or mapped, of each."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ class Tiles(NamedTuple):
     @classmethod
     def lay_out(cls, size, tiles, levels):
         """Return the tiles, of a size and overlap, of photographs of one size, so that these levels' maps join."""
-        step = max((level.reduction for level in levels if level.layout != "NC"), default=1)
+        step = math.lcm(*(level.reduction for level in levels if level.layout != "NC"))
         return cls(Tiling.lay_out(size, tiles, step))
 
     def without(self, interest):
@@ -26,11 +27,10 @@ class Tiles(NamedTuple):
 
     def cut_all(self, photograph):
         """Return all tiles of a photograph (height, width, n_channels) by their names, (n_channels, height, width)."""
-        tiles = ((name, self.tiling.cut(photograph, corner)) for name, corner in self._named())
-        return {name: torch.from_numpy(np.ascontiguousarray(tile)).permute(2, 0, 1) for name, tile in tiles}
-
-    def _named(self):
-        return zip(self.tiling.cells, self.tiling.corners, strict=True)
+        tiles = (np.ascontiguousarray(self.tiling.cut(photograph, corner)) for corner in self.tiling.corners)
+        return {
+            name: torch.from_numpy(tile).permute(2, 0, 1) for name, tile in zip(self.tiling.cells, tiles, strict=True)
+        }
 
     def pool(self, photograph, pool, widths, batch_size):
         """Return the features of all tiles, level by level, and tile by tile within a level: (n_features,).
@@ -45,7 +45,7 @@ class Tiles(NamedTuple):
         batch_size : int
             Tiles per call of `pool`.
         """
-        parts = np.concatenate([pool(batch) for _, batch in self._batches(photograph, batch_size)])
+        parts = np.concatenate([pool(batch) for batch in self._batches(photograph, batch_size)])
         return np.concatenate([level.ravel() for level in np.split(parts, np.cumsum(widths)[:-1], axis=1)])
 
     def iter_maps(self, photograph, lay_out, levels, batch_size):
@@ -65,7 +65,7 @@ class Tiles(NamedTuple):
         BackboneError
             If a level has another number of locations than its reduction says, so that maps do not join.
         """
-        for _, batch in self._batches(photograph, batch_size):
+        for batch in self._batches(photograph, batch_size):
             maps = lay_out(batch)
             for level, of_level in zip(levels, maps, strict=True):
                 due = tuple(side // level.reduction for side in self.tiling.shape)
@@ -78,9 +78,8 @@ class Tiles(NamedTuple):
             yield maps
 
     def _batches(self, photograph, batch_size):
-        """Yield indices of tiles and their pixels, a tensor (n, 3 or 4, height, width), channels last in memory."""
+        """Yield the pixels of tiles, tensors (n, 3 or 4, height, width), channels last in memory."""
         corners = self.tiling.corners
         for start in range(0, len(corners), batch_size):
-            indices = range(start, min(start + batch_size, len(corners)))
-            pixels = np.stack([self.tiling.cut(photograph, corners[index]) for index in indices])
-            yield indices, torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+            pixels = np.stack([self.tiling.cut(photograph, one) for one in corners[start : start + batch_size]])
+            yield torch.from_numpy(pixels).permute(0, 3, 1, 2).float()

@@ -53,8 +53,8 @@ class Squares:
             part = order[start : start + batch_size]
             yield part, self._held[torch.from_numpy(part)]
 
-    def _resize_whole(self, image, roi, name):
-        if roi is not None:
+    def _resize_whole(self, image, own, name):
+        if own is not None:
             raise ImageError(f"{name} has a region of interest, and whole images are trained on. Pass the image alone.")
         return self._resize(image)
 
