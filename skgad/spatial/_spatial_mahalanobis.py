@@ -12,14 +12,14 @@ from .._conventions._transaction import all_or_nothing
 from .._gaussian._laws import chi_quantile
 from .._gaussian._places import KINDS, count_pivot_images
 from .._gaussian._spectrum import check_n_components
-from ._detector import SpatialDetector
 from ._joining import stack_tiles
 from ._map_gaussians import MapSums, check_room, estimate_levels
 from ._maps import average_around, count_top
+from ._of_sums import SumsDetector
 from ._passes import add_all, count_images, iter_maps, learn
 
 
-class SpatialMahalanobisDetector(SpatialDetector):
+class SpatialMahalanobisDetector(SumsDetector):
     r"""Gaussians over the feature maps of a frozen network: anomaly maps in units of distance, and image scores.
 
     At every location of every level, the channels are measured by the Mahalanobis distance to a Gaussian of normal
@@ -260,13 +260,7 @@ class SpatialMahalanobisDetector(SpatialDetector):
 
     def _keep(self, memory):
         super()._keep(memory)
-        self._memory, self._measure, self._first = memory.to_float32(), None, []
-
-    def _find_measure(self):
-        check_is_fitted(self)
-        if self._measure is None:
-            self._measure = self._make_measure(self._memory)
-        return self._measure
+        self._first = []
 
     def _make_measure(self, memory):
         return estimate_levels(memory, self.levels_, self._fitted_params["n_components"])
@@ -294,9 +288,6 @@ class SpatialMahalanobisDetector(SpatialDetector):
             value.reshape(gaussian.shape) if is_local else value[0].item()
             for value, gaussian in zip(values, gaussians, strict=True)
         ]
-
-    def __getstate__(self):
-        return {**super().__getstate__(), "_measure": None}  # as large as what it is worked out from
 
     def _check_parameters(self):
         super()._check_parameters()

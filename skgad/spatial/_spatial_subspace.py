@@ -4,21 +4,20 @@ from contextlib import closing
 
 import numpy as np
 from scipy.stats import norm
-from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._parameters import check_int, check_share, read_fpr
 from .._gaussian._subspaces import find_residual
 from .._images._sequence import check_images
 from ..deep import DeepFeatureTransformer
-from ._detector import SpatialDetector
 from ._map_gaussians import NOTHING_LEFT, MapGaussians, MapSums, check_room
+from ._of_sums import SumsDetector
 from ._passes import add_all, iter_maps
 
 # The paper has layers 22 to 28 of the 40 of DINOv2-G; these are as deep.
 _BACKBONE, _LEVELS, _IMAGE_SIZE = "vit_large_patch14_dinov2.lvd142m", (14, 15, 16, 17, 18), 672
 
 
-class SpatialSubspaceDetector(SpatialDetector):
+class SpatialSubspaceDetector(SumsDetector):
     """The distance of each location's features to the principal subspace of normal ones.
 
     The subspace explains a share of the variance of all locations of all normal images, level by level; what lies
@@ -155,16 +154,6 @@ class SpatialSubspaceDetector(SpatialDetector):
     def _begin(self, maps, n_images, n_copies):
         return MapSums.begin(maps, "global") if check_room(maps, self.levels_, "global", n_copies) else None
 
-    def _keep(self, memory):
-        super()._keep(memory)
-        self._memory, self._measure = memory.to_float32(), None
-
-    def _find_measure(self):
-        check_is_fitted(self)
-        if self._measure is None:
-            self._measure = self._make_measure(self._memory)
-        return self._measure
-
     def _make_measure(self, memory):
         found = []
         for level, sums in zip(self.levels_, memory.sums, strict=True):
@@ -178,9 +167,6 @@ class SpatialSubspaceDetector(SpatialDetector):
                     "more, and more different, images; or leave it out."
                 ) from error
         return MapGaussians(found)
-
-    def __getstate__(self):
-        return {**super().__getstate__(), "_measure": None}
 
     def _check_parameters(self):
         super()._check_parameters()
