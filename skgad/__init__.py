@@ -1,19 +1,12 @@
 """skgad: learn from photographs of normal things, find the anomalous ones. A scikit-learn package."""
 
-from ._calibration._combined import CombinedDetector
-from ._calibration._full_conformal import FullConformalThreshold
-from ._calibration._threshold import FPRThreshold
-from ._calibration._threshold_cv import FPRThresholdCV
-from ._conventions._labels import as_labels
-from ._detectors._cellwise import CellwiseDetector
-from ._detectors._levelwise import LevelwiseDetector, LevelwiseTransformer
-from ._detectors._mahalanobis import MahalanobisDetector
-from ._detectors._normal_rows_only import NormalRowsOnly
-from ._detectors._npca import NPCA
-from ._gaussian._laws import sigma_to_fpr
-from ._line import make_line
+import lazy_loader
+
 from ._version import __version__
-from .deep import DeepFeatureTransformer
+
+# A name of __init__.pyi is imported when it is first used: the command answers at once, and the runner of an exported
+# line needs neither scikit-learn nor torch.
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
     "NPCA",
@@ -29,6 +22,8 @@ __all__ = [
     "NormalRowsOnly",
     "__version__",
     "as_labels",
+    "load_line",
     "make_line",
+    "save_line",
     "sigma_to_fpr",
 ]

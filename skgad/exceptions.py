@@ -13,6 +13,7 @@ __all__ = [
     "ImageError",
     "ImageWarning",
     "LabelConventionWarning",
+    "LineFileError",
     "SkgadError",
     "TrainingWarning",
     "VersionWarning",
@@ -43,6 +44,10 @@ class ImageError(SkgadError, ValueError):
 
     The message names the path, where there is one, and the position in ``X``.
     """
+
+
+class LineFileError(SkgadError, ValueError):
+    """A file is no line, or a damaged one, or names what is not to be trusted; or a line cannot be written to one."""
 
 
 class WeightsError(SkgadError, RuntimeError):

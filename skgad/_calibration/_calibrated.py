@@ -41,10 +41,7 @@ class CalibratedMixin(ScoredOutlierMixin):
             If a score is NaN.
         """
         check_is_fitted(self)
-        scores = np.asarray(read_scores(self.estimator_, X), dtype=np.float64)
-        if np.isnan(scores).any():
-            raise ValueError(f"{self.estimator_!r} gives the score NaN to image {np.argmax(np.isnan(scores))}.")
-        return scores
+        return self._check_scores(np.asarray(read_scores(self.estimator_, X), dtype=np.float64))
 
     def decision_function(self, X, *, categories=None):
         """Return ``score_samples(X)`` less the threshold: negative is anomalous.
@@ -127,6 +124,35 @@ class CalibratedMixin(ScoredOutlierMixin):
         self._point.check(categories)
         return self._point.p_values(self.score_samples(X), categories)
 
+    def judge_scores(self, scores, *, categories=None):
+        """Return the labels and p-values of images whose scores are there: photographs go through a network once.
+
+        Parameters
+        ----------
+        scores : array-like of shape (n_samples,)
+            What `score_samples` gave.
+        categories : array-like of shape (n_samples,), default=None
+            As in `decision_function`.
+
+        Returns
+        -------
+        labels : ndarray of int of shape (n_samples,)
+            What `predict` gives.
+        p_values : ndarray of shape (n_samples,)
+            What `p_values` gives.
+
+        Raises
+        ------
+        ValueError
+            As `decision_function`.
+        """
+        check_is_fitted(self)
+        self._point.check(categories)
+        scores = self._check_scores(np.asarray(scores, dtype=np.float64))
+        labels = self._decide(scores - self._point.thresholds(len(scores), categories))
+        self._warn_of_a_stale_threshold()
+        return labels, self._point.p_values(scores, categories)
+
     def rate_curve(self, *, coverage=0.95):
         """Return for every threshold that the calibration knows what rate it stands for, and what may come.
 
@@ -180,6 +206,11 @@ class CalibratedMixin(ScoredOutlierMixin):
         self._settle(self._point.at(share))
         self.fpr = fpr
         return self
+
+    def _check_scores(self, scores):
+        if np.isnan(scores).any():
+            raise ValueError(f"{self.estimator_!r} gives the score NaN to image {np.argmax(np.isnan(scores))}.")
+        return scores
 
     def _settle(self, point):
         """Set what follows from the scores and the rate."""

@@ -1,6 +1,6 @@
 """Images in folders, by their endings; what is left out is noted. And the one form that all layouts end in."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -98,7 +98,12 @@ def is_called(name, other):
 
 def is_image(path):
     """Return whether this is a file that is read as an image, by its ending."""
-    return path.suffix.lower() in _ENDINGS and path.is_file()
+    return has_image_ending(path) and path.is_file()
+
+
+def has_image_ending(name):
+    """Return whether a file of this name is read as an image."""
+    return PurePath(name).suffix.lower() in _ENDINGS
 
 
 def left_out(paths):

@@ -29,6 +29,14 @@ _REDUCTIONS = (8, 16)  # of the levels that are taken by default: PatchCore's se
 _FEW = 99  # images, below which no p-value can be 1 %
 
 
+def map_reductions(backbone):
+    """Return the reductions of a network's levels at 1/8 and 1/16 of the image, which find most, by their numbers."""
+    from ..deep import level_table  # it needs timm
+
+    reductions = level_table(backbone)["reduction"]
+    return reductions[reductions.isin(_REDUCTIONS)]
+
+
 class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin, StampedEstimator):
     """An outlier detector on images that scores every location.
 
@@ -261,12 +269,9 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
         self._fitted_params = {name: getattr(self, name) for name in self._get_param_names() if name != "features"}
 
     def _make_default_features(self):
-        """Return the extractor of the default network, with the levels at 1/8 and 1/16 of the image."""
-        from ..deep import level_table  # it needs timm
-
+        """Return the extractor of the default network."""
         features = DeepFeatureTransformer()
-        reductions = level_table(features.backbone)["reduction"]
-        return features.set_params(levels=self._choose_levels(reductions[reductions.isin(_REDUCTIONS)]))
+        return features.set_params(levels=self._choose_levels(map_reductions(features.backbone)))
 
     def _choose_levels(self, reductions):
         """Return the numbers of the levels to take by default, out of some with their reductions."""
