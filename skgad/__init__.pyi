@@ -3,10 +3,16 @@ from . import (
     benchmark as benchmark,
 )
 from . import (
+    cli as cli,
+)
+from . import (
     datasets as datasets,
 )
 from . import (
     deep as deep,
+)
+from . import (
+    deploy as deploy,
 )
 from . import (
     exceptions as exceptions,
@@ -22,6 +28,9 @@ from . import (
 )
 from . import (
     plotting as plotting,
+)
+from . import (
+    report as report,
 )
 from . import (
     spatial as spatial,

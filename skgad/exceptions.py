@@ -10,6 +10,7 @@ __all__ = [
     "DependencyError",
     "DeviceMemoryError",
     "DeviceWarning",
+    "ExportError",
     "ImageError",
     "ImageWarning",
     "LabelConventionWarning",
@@ -37,6 +38,10 @@ class CacheError(SkgadError, OSError):
 
 class DependencyError(SkgadError, ImportError):
     """A package that is needed, to run a network or to draw, is not installed."""
+
+
+class ExportError(SkgadError, RuntimeError):
+    """A line cannot be exported, or what was exported does not do what the line does."""
 
 
 class ImageError(SkgadError, ValueError):

@@ -153,6 +153,26 @@ class CalibratedMixin(ScoredOutlierMixin):
         self._warn_of_a_stale_threshold()
         return labels, self._point.p_values(scores, categories)
 
+    def p_value_staircase(self):
+        """Return the p-value as a function of the score, for those who compute scores elsewhere.
+
+        Returns
+        -------
+        edges : ndarray of shape (n_edges,)
+            Scores, ascending.
+        p_values : ndarray of shape (n_edges + 1,)
+            ``p_values[np.searchsorted(edges, scores, side="right")]`` are those of scores.
+
+        Raises
+        ------
+        ValueError
+            If there are categories, each of which has a staircase of its own.
+        """
+        check_is_fitted(self)
+        if self._point.by_category is not None:
+            raise ValueError("Each category has a staircase of its own: ask p_values(X, categories=...).")
+        return tuple(np.array(part) for part in self._point.staircase)
+
     def rate_curve(self, *, coverage=0.95):
         """Return for every threshold that the calibration knows what rate it stands for, and what may come.
 

@@ -87,6 +87,11 @@ class WorkingPoint:
                 scores, labels.categories, share, groups=labels.numbers, pooled=pooled
             )
 
+    @property
+    def staircase(self):
+        """The p-value as a function of the score, over all images: edges and p-values, as of `p_value_steps`."""
+        return self._edges, self._p_values
+
     def at(self, share):
         """Return the same at another rate."""
         return WorkingPoint(self._scores, share, self._labels, pooled=self._pooled, drift=self._drift)

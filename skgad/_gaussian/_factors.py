@@ -29,6 +29,11 @@ class Cholesky:
             raise np.linalg.LinAlgError("A feature is a combination of the others.")
 
     @property
+    def whitener(self):
+        """The matrix W with rows centred @ W.T whitened: the inverse of the factor."""
+        return linalg.solve_triangular(self._factor, np.eye(len(self._factor)), lower=True, check_finite=False)
+
+    @property
     def unexplained(self):
         """The variance of each feature that the features before it leave unexplained: the square of a pivot."""
         return np.square(np.diagonal(self._factor))
@@ -63,6 +68,11 @@ class Diagonal:
 
     def __init__(self, variances):
         self._variances = variances
+
+    @property
+    def scales(self):
+        """The standard deviation of each feature."""
+        return np.sqrt(self._variances)
 
     def covariance(self):
         """Return the variances."""
@@ -104,9 +114,24 @@ class LowRank:
         self._floor = floor
         self._turn = turn
 
+    @property
+    def axes(self):
+        """The orthonormal directions with a variance of their own, (n_axes, n_features)."""
+        return self._rows if self._turn is None else self._turn.T @ self._rows
+
+    @property
+    def variances(self):
+        """The variance along each axis, (n_axes,)."""
+        return self._variances
+
+    @property
+    def floor(self):
+        """The variance of all other directions."""
+        return self._floor
+
     def covariance(self):
         """Return the matrix."""
-        axes = self._rows if self._turn is None else self._turn.T @ self._rows
+        axes = self.axes
         full = (axes.T * (self._variances - self._floor)) @ axes
         full.flat[:: len(full) + 1] += self._floor
         return full
@@ -148,6 +173,16 @@ class Scaled:
     def __init__(self, factor, scales):
         self._factor = factor
         self._scales = scales
+
+    @property
+    def inner(self):
+        """The covariance of the features that were divided."""
+        return self._factor
+
+    @property
+    def scales(self):
+        """What each feature is divided by."""
+        return self._scales
 
     def covariance(self):
         """Return the matrix, or the variances."""

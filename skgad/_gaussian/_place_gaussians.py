@@ -65,6 +65,16 @@ class PlaceGaussians:
         dtype = np.float32 if np.finfo(np.float32).eps * error.max() < _FLOAT32_ERROR else np.float64
         self._mean, self._whitener = mean.astype(dtype), whitening.whitener.astype(dtype)
 
+    @property
+    def mean(self):
+        """The mean at each place, (n_places, n_channels)."""
+        return self._mean
+
+    @property
+    def whitener(self):
+        """What each place, or all of them, is whitened by, (n_places or 1, n_most, n_channels)."""
+        return self._whitener
+
     def distances(self, maps):
         """Return the Mahalanobis distance at each location: (n, height, width), float32.
 

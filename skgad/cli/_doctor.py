@@ -54,11 +54,10 @@ def _find_memory():
 
 def _find_devices():
     try:
-        import torch
+        from ..deep._torch import list_devices
     except ImportError as error:
         return f"torch cannot be imported ({error})"
-    found = [f"cuda:{at} {torch.cuda.get_device_name(at)}" for at in range(torch.cuda.device_count())]
-    return ", ".join(["cpu", *found])
+    return ", ".join(list_devices())
 
 
 def _find_weights():

@@ -12,6 +12,7 @@ import click
 from .._version import __version__
 from ..exceptions import SkgadError
 from ._doctor import doctor
+from ._export import export
 from ._fit import fit
 from ._inspect import inspect
 from ._predict import predict
@@ -36,7 +37,7 @@ def cli():
     """
 
 
-for _command in (fit, predict, watch, update, inspect, doctor):
+for _command in (fit, predict, watch, update, export, inspect, doctor):
     cli.add_command(_command)
 
 

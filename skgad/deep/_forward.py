@@ -15,7 +15,7 @@ from ..exceptions import BackboneError
 from ._architecture import Level
 
 
-def run_levels(model, x, levels, take: Callable):
+def run_levels(model, x, levels, take: Callable, *, stops=True):
     """Run a batch through the network as far as the deepest of these levels.
 
     Parameters
@@ -27,6 +27,8 @@ def run_levels(model, x, levels, take: Callable):
     take : callable
         ``take(level, output)`` is called as soon as a level is there: a later module may change it in place. What it
         returns is kept.
+    stops : bool, default=True
+        Whether the pass ends at the last of them, by an exception, which torch's tracers do not take.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def run_levels(model, x, levels, take: Callable):
                 return
             found[level.module] = take(level, output)
             missing.discard(level.module)
-            if not missing:
+            if not missing and stops:
                 raise _LastLevel
 
         return hook

@@ -96,6 +96,11 @@ class Network:
             where, anew = "its Backbone was made with", "make a Backbone of it anew, and fit anew"
             check_same_network(architecture.name, self.identity, expected, where, anew)
 
+    @property
+    def module(self):
+        """The torch module, not to be changed."""
+        return self._model
+
     def pool_levels(self, batch, numbers, how="mean", precision="float32", sides=(1,)):
         """Return the levels of images, each averaged over its locations, or its maximum, cell by cell.
 

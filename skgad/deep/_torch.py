@@ -70,3 +70,8 @@ def _find_settings(device):
 
 def _agree(setting, wanted):
     return setting == wanted or (wanted == "ieee" and setting == "none")  # none is torch's default, IEEE
+
+
+def list_devices():
+    """Return the names of the devices of this machine: "cpu", "cuda:0 NVIDIA ..."."""
+    return ["cpu", *(f"cuda:{at} {torch.cuda.get_device_name(at)}" for at in range(torch.cuda.device_count()))]

@@ -73,7 +73,7 @@ def explain(detector, X, *, by="cell", normals=None):
     """
     if by not in _BY:
         raise ValueError(f"by must be one of {', '.join(map(repr, _BY))}; got {by!r}.")
-    *steps, last = _list_steps(detector)
+    *steps, last = list_steps(detector)
     for number, front in enumerate(steps):
         is_extractor = number == 0 and getattr(front, "learns_nothing", False)
         if not is_extractor and not hasattr(front, "pull_back"):
@@ -97,16 +97,16 @@ _WHAT_CAN = (
 )
 
 
-def _list_steps(detector):
+def list_steps(detector):
     """Return the fitted steps of a detector, those inside others too, in the order of the data."""
     if isinstance(detector, FrozenEstimator):
-        return _list_steps(detector.estimator)
+        return list_steps(detector.estimator)
     if isinstance(detector, Pipeline):
         check_is_fitted(detector)
-        return [part for _, step in detector.steps if step not in (None, "passthrough") for part in _list_steps(step)]
+        return [part for _, step in detector.steps if step not in (None, "passthrough") for part in list_steps(step)]
     if hasattr(detector, "estimator") and not hasattr(detector, "detectors"):
         check_is_fitted(detector)
-        return _list_steps(detector.estimator_) if hasattr(detector, "estimator_") else [detector]
+        return list_steps(detector.estimator_) if hasattr(detector, "estimator_") else [detector]
     return [detector]
 
 

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -17,6 +18,46 @@ from ._map_gaussians import MapSums, check_room, estimate_levels
 from ._maps import average_around, count_top
 from ._of_sums import SumsDetector
 from ._passes import add_all, count_images, iter_maps, learn
+
+
+class LevelMeasure(NamedTuple):
+    """What measures one level's maps: distances are norms of ``(map - mean) @ whitener.T``, then ``gain * d + shift``.
+
+    Attributes
+    ----------
+    level : int
+    shape : (height, width)
+    mean : ndarray of shape (n_places or 1, n_channels)
+    whitener : ndarray of shape (n_places or 1, n_most, n_channels)
+    gain, shift : ndarray of shape (height, width), or None
+        What standardizes distances, which are no less than 0 then.
+    """
+
+    level: int
+    shape: tuple
+    mean: np.ndarray
+    whitener: np.ndarray
+    gain: np.ndarray | None
+    shift: np.ndarray | None
+
+
+class MapMeasures(NamedTuple):
+    """What measures the maps of all levels, with the parameters of the fit.
+
+    Attributes
+    ----------
+    levels : list of LevelMeasure
+    neighborhood : int
+    aggregate : str
+    top_share : float
+    smoothing : float
+    """
+
+    levels: list
+    neighborhood: int
+    aggregate: str
+    top_share: float
+    smoothing: float
 
 
 class SpatialMahalanobisDetector(SumsDetector):
@@ -222,6 +263,31 @@ class SpatialMahalanobisDetector(SumsDetector):
     @property
     def n_components_(self):
         return self._read_places("n_kept")
+
+    def read_measures(self):
+        """Return what measures maps, as arrays and numbers, for those who compute maps elsewhere.
+
+        Returns
+        -------
+        MapMeasures
+            A named tuple of ``levels``, a `LevelMeasure` each, and of the parameters of the fit.
+        """
+        parameters = self._fitted_params
+        standards = self._standards or [None] * len(self.levels_)
+        return MapMeasures(
+            [
+                LevelMeasure(
+                    level,
+                    gaussian.shape,
+                    gaussian.mean,
+                    gaussian.whitener,
+                    None if standard is None else standard.gain,
+                    None if standard is None else standard.shift,
+                )
+                for level, gaussian, standard in zip(self.levels_, self._read_gaussians(), standards, strict=True)
+            ],
+            **{name: parameters[name] for name in ("neighborhood", "aggregate", "top_share", "smoothing")},
+        )
 
     def _update(self, X, rows, first=(), memory=None):
         """Learn images, after those in a memory, or after the maps of the first ones.
