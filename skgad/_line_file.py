@@ -196,9 +196,17 @@ def describe_line(line):
             "fpr": float(detector.fpr),
             "threshold": -float(detector.offset_),
             "makes_maps": hasattr(detector, "score_maps"),
-            "summary": detector.summary(),
+            "summary": _summarise(detector),
         }
     return described
+
+
+def _summarise(detector):
+    """Return the words of a threshold, of distances where it is one for all: scores are theirs with the other sign."""
+    first, *lines = detector.summary().splitlines()
+    if not hasattr(detector, "offsets_"):
+        first = f"An image is called anomalous if its distance from what is normal exceeds {-detector.offset_:.6g}."
+    return "\n".join([first, *lines])
 
 
 def _without_cache(line, store_weights):

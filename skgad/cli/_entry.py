@@ -16,6 +16,7 @@ from ._export import export
 from ._fit import fit
 from ._inspect import inspect
 from ._predict import predict
+from ._report import report
 from ._settings import FAILED, INTERRUPTED, Settings
 from ._update import update
 from ._watch import watch
@@ -37,7 +38,7 @@ def cli():
     """
 
 
-for _command in (fit, predict, watch, update, export, inspect, doctor):
+for _command in (fit, predict, report, watch, update, export, inspect, doctor):
     cli.add_command(_command)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ._settings import count, device_option, in_words, show_bar, with_debug
+from ._settings import count, device_option, show_bar, with_debug
 
 
 def _read_sides(context, parameter, value):
@@ -95,7 +95,7 @@ def _describe(line, output):
     return "\n".join(
         [
             f"Learnt {count(found['n_images'], 'photograph')}, as {how}.",
-            in_words(found),
+            found["summary"],
             f"Written to {output} ({Path(output).stat().st_size / 1e6:.1f} MB).",
         ]
     )

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from ._settings import in_words, line_argument, with_debug
+from ._settings import line_argument, with_debug
 
 
 @click.command(short_help="Say what a file holds.")
@@ -30,4 +30,4 @@ def _describe(manifest):
         yield f"weights {network['weights_sha256'][:12]}..., {weights}; {network['libraries']} when it was fitted."
     if "summary" in manifest:
         yield "Maps: " + ("yes." if manifest["makes_maps"] else "no.")
-        yield in_words(manifest)
+        yield manifest["summary"]

@@ -42,6 +42,47 @@ def find_normals(source, category=None):
     return [str(path) for path in paths], None
 
 
+def find_judged(source, category=None):
+    """Return the paths of photographs to judge, and what is known of them.
+
+    Parameters
+    ----------
+    source, category
+        As in `find_normals`; a folder in no layout is taken with all below it.
+
+    Returns
+    -------
+    paths : list of str
+    labels, kinds : ndarray, or None
+        Those of a layout or a table.
+    learnt : list of str or None
+        Of such, the photographs to learn from.
+    """
+    from ..datasets import load_image_folder, load_image_table
+
+    path = Path(source)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        data = load_image_table(path)
+    elif path.is_dir() and (category is not None or has_layout(path)):
+        data = load_image_folder(path, category=category)
+    else:
+        paths = list(iter_photographs([str(source)]))
+        if not paths:
+            raise ValueError(f"{source} holds no images.")
+        return paths, None, None, None
+    if not len(data.X_test):
+        return list(data.X_train), None, None, list(data.X_train)
+    return list(data.X_test), data.y_test, data.kind_test, list(data.X_train)
+
+
+def has_layout(folder):
+    """Return whether a folder is in a layout of `load_image_folder`, with photographs to learn from."""
+    from ..datasets._finding import find_folder
+    from ..datasets._other_layouts import find_layout
+
+    return find_layout(folder) != "mvtec_ad" or find_folder(folder, "train", "good") is not None
+
+
 def iter_photographs(sources):
     """Yield the path of each photograph that is named: a file as it is, of a folder all below it, by name.
 
@@ -68,15 +109,3 @@ def iter_folder(folder):
         for name in sorted(files):
             if not name.startswith(".") and has_image_ending(name):
                 yield os.path.join(place, name)
-
-
-def in_chunks(items, size):
-    """Yield lists of up to so many items."""
-    chunk = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -32,8 +32,8 @@ def predict(line, images, csv_path, jsonl_path, maps, quiet, device):
     """
     from tqdm import tqdm
 
-    from ._judging import CHUNK, Judge
-    from ._photographs import in_chunks, iter_photographs
+    from .._judge import CHUNK, Judge, in_chunks
+    from ._photographs import iter_photographs
 
     judge = Judge(open_line(line, device))
     if maps is not None:

@@ -46,13 +46,6 @@ def show_bar():
     return int(sys.stderr.isatty())
 
 
-def in_words(described):
-    """Return what a line says of its threshold and rate: `describe_line`, for people."""
-    _, *lines = described["summary"].splitlines()
-    first = f"An image is called anomalous if its distance from what is normal exceeds {described['threshold']:.6g}."
-    return "\n".join([first, *lines])
-
-
 def count(number, what):
     """Return a number and what it counts: "1 photograph", "2 photographs"."""
     return f"{number} {what}{'' if number == 1 else 's'}"

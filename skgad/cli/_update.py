@@ -2,7 +2,7 @@
 
 import click
 
-from ._settings import count, device_option, in_words, line_argument, open_line, show_bar, with_debug
+from ._settings import count, device_option, line_argument, open_line, show_bar, with_debug
 
 _LISTED = 10  # photographs that the line calls anomalous
 
@@ -34,7 +34,7 @@ def update(line, photographs, output, category, device):
     detector.update(features)
     front[0].set_params(verbose=0)
     save_line(fitted, output or line, store_weights=stores_weights)
-    said = in_words(describe_line(fitted))
+    said = describe_line(fitted)["summary"]
     click.echo(f"Learnt {count(len(paths), 'more photograph')}.\n{said}\nWritten to {output or line}.")
 
 

@@ -49,8 +49,7 @@ def watch(line, folder, output, every, patience, once, device):
     """
     import filelock
 
-    from ._judging import CHUNK, Judge
-    from ._photographs import in_chunks
+    from .._judge import CHUNK, Judge, in_chunks
 
     output = Path(output) if output else Path(f"{Path(folder).absolute()}.jsonl")
     judge = Judge(open_line(line, device))

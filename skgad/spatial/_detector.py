@@ -113,6 +113,24 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
             scores[rows] = self._score(distances)
         return scores
 
+    def level_distances(self, X):
+        """Return what each level counts in the anomaly score of each image, which is their mean.
+
+        Parameters
+        ----------
+        X : sequence of images
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_levels)
+            In the order of ``levels_``, in units of distance.
+        """
+        measure = self._find_distances()
+        result = np.full((count_images(X), len(self.levels_)), np.nan)
+        for rows, distances in self._measure_images(self._iter_maps(self.features_, X), measure):
+            result[rows] = self._aggregate(distances)
+        return result
+
     def score_maps(self, X):
         """Return the anomaly map of each image: how far each pixel is from normal.
 
@@ -333,9 +351,12 @@ class SpatialDetector(RegionsOutMixin, LeavingFoldsOutMixin, ScoredOutlierMixin,
         return measure if standards is None else lambda maps: standardize(measure(maps), standards)
 
     def _score(self, distances):
+        return -np.mean(self._aggregate(distances), axis=1)
+
+    def _aggregate(self, distances):
+        """Return what each level counts, (n, n_levels)."""
         how, top_share = self._fitted_params["aggregate"], self._fitted_params["top_share"]
-        parts = [aggregate(level, how, top_share) for level in distances]
-        return -np.mean(parts, axis=0)
+        return np.column_stack([aggregate(level, how, top_share) for level in distances])
 
     def _draw(self, distances):
         size = self.features_.image_size_

@@ -143,8 +143,8 @@ class PatchNeighborsDetector(SpatialDetector):
         check_is_fitted(self)
         return self._measure
 
-    def _score(self, distances):
-        return super()._score(distances.maps) * distances.weights
+    def _aggregate(self, distances):
+        return super()._aggregate(distances.maps) * np.reshape(distances.weights, (-1, 1))
 
     def _join(self, measured):
         if self._tiling is None:

@@ -1,13 +1,16 @@
 """Images to judgements, a chunk at a time: each image goes through the network once."""
 
 import math
+import os
 import warnings
 from typing import NamedTuple
 
 import numpy as np
 
-from .._line_file import find_extractor, split_line
-from ..exceptions import ImageWarning
+from ._images._files import is_path
+from ._images._interest import split
+from ._line_file import find_extractor, split_line
+from .exceptions import ImageWarning
 
 CHUNK = 64  # images: a few hundred kilobytes of features
 
@@ -70,9 +73,18 @@ class Judge:
         self.makes_maps = hasattr(self.detector, "score_maps")
         self._extractor = find_extractor(line)
 
-    def judge(self, paths):
-        """Return the judgement of each image."""
-        scores = self._score(paths)
+    def judge(self, images, names=None):
+        """Return the judgement of each image.
+
+        Parameters
+        ----------
+        images : list of images
+            Paths, arrays or PIL images.
+        names : list of str, default=None
+            What to call them; None for their paths.
+        """
+        paths = [name_image(image, at) for at, image in enumerate(images)] if names is None else names
+        scores = self._score(images)
         usable = np.flatnonzero(np.isfinite(scores))
         labels, p_values = self.detector.judge_scores(scores[usable]) if len(usable) else ([], [])
         judged = {
@@ -85,41 +97,41 @@ class Judge:
             )
             for row, label, p_value in zip(usable, labels, p_values, strict=True)
         }
-        self._add_regions(judged)
+        self._add_regions(judged, images)
         return [
-            judged[row] if row in judged else Judgement(path, "unreadable", error=self._find_error(path))
+            judged[row] if row in judged else Judgement(path, "unreadable", error=self._find_error(images[row]))
             for row, path in enumerate(paths)
         ]
 
-    def _score(self, paths):
+    def _score(self, images):
         """Return the score of each image, NaN where it is unreadable."""
         self._extractor.set_params(on_bad_image="nan")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ImageWarning)  # each is told by itself
             if self.front is None:
-                return self.detector.estimator_.score_samples(paths)
-            features = self.front.transform(paths)
+                return self.detector.estimator_.score_samples(images)
+            features = self.front.transform(images)
         usable = features.notna().all(axis=1).to_numpy()
-        scores = np.full(len(paths), np.nan)
+        scores = np.full(len(images), np.nan)
         if usable.any():
             scores[usable] = self.detector.score_samples(features[usable])
         return scores
 
-    def _find_error(self, path):
+    def _find_error(self, image):
         """Return why an image is unreadable."""
         self._extractor.set_params(on_bad_image="raise")
         try:
-            next(iter(self._extractor.iter_maps([path]))) if self.front is None else self.front.transform([path])
+            next(iter(self._extractor.iter_maps([image]))) if self.front is None else self.front.transform([image])
         except Exception as error:  # whatever it is, it belongs to this image
             return " ".join(str(error).removeprefix("image 0, ").split())
         return "it could not be read before, and can now: judge it again"
 
-    def _add_regions(self, judged):
+    def _add_regions(self, judged, images):
         """Give anomalous images their regions, where there are maps, with p-values up to the rate."""
         rows = [row for row, judgement in judged.items() if judgement.label == "anomalous"]
         if not (rows and self.makes_maps and hasattr(self.detector.estimator_, "pixel_threshold_")):
             return
-        table = self.detector.regions([judged[row].path for row in rows])
+        table = self.detector.regions([images[row] for row in rows])
         for position, row in enumerate(rows):
             found = table[(table["image"] == position) & (table["p_value"] <= float(self.detector.fpr))]
             found = found.drop(columns="image").to_dict("records")
@@ -128,3 +140,21 @@ class Judge:
                 for one in found
             ]
             judged[row] = judged[row]._replace(regions=regions)
+
+
+def name_image(image, position):
+    """Return what to call an image: its path, or its position."""
+    item = split(image)[0]
+    return os.fspath(item) if is_path(item) else f"image {position}"
+
+
+def in_chunks(items, size):
+    """Yield lists of up to so many items."""
+    chunk = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
