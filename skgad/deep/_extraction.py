@@ -12,6 +12,7 @@ from .._images._tiles import read_tiles
 from ..exceptions import BackboneError, WeightsError
 from ._batches import MapBatch, extract, extract_maps
 from ._cache_keys import fingerprint_features
+from ._engines import ENGINES, load_engine
 from ._grid import name_cells, read_grid
 from ._identity import check_same_network
 from ._network import PRECISIONS, find_device, load_network
@@ -42,7 +43,7 @@ def resolve(extractor, native=None):
         If the network is unknown.
     """
     check_int("batch_size", extractor.batch_size, 1, optional=True)
-    check_int("num_workers", extractor.num_workers, 0)
+    check_int("num_workers", extractor.num_workers, 0, optional=True)
     if extractor.on_bad_image not in ("raise", "nan"):
         raise ValueError(f"on_bad_image must be 'raise' or 'nan'; got {extractor.on_bad_image!r}.")
     return Extraction(
@@ -57,6 +58,7 @@ def resolve(extractor, native=None):
         resize=extractor.resize,
         roi=None if extractor.roi is None else Interest(extractor.roi),
         precision=extractor.precision,
+        engine=extractor.engine,
     )
 
 
@@ -91,8 +93,11 @@ class Extraction:
         If the network is unknown.
     """
 
-    def __init__(self, *, backbone, levels, weights, pool, grid, image_size, is_native, tiles, resize, roi, precision):
+    def __init__(
+        self, *, backbone, levels, weights, pool, grid, image_size, is_native, tiles, resize, roi, precision, engine
+    ):
         _check_choice("pool", pool, _POOLS)
+        _check_choice("engine", engine, ENGINES)
         self._sides = read_grid(grid)
         _check_choice("precision", precision, PRECISIONS)
         self.source = find_source(backbone, weights)
@@ -111,10 +116,14 @@ class Extraction:
             "grid": list(self._sides),
             "roi": None if roi is None else roi.digest,
             "precision": precision,
+            "engine": engine,
             "mean": list(self._architecture.mean),
             "std": list(self._architecture.std),
             "modules": [self._architecture.levels[number - 1].module for number in chosen],
         }
+        if engine != "torch" and (precision != "float32" or roi is not None):
+            what = "a region of interest" if roi is not None else f"precision={precision!r}"
+            raise ValueError(f"{what} takes engine='torch'; engine={engine!r} works in float32, on whole images.")
         if tiles is not None and resize == "timm":
             raise ValueError("resize='timm' makes one square of an image, which leaves nothing to cut into tiles.")
         lack = self._find_lack("no region of interest")
@@ -142,8 +151,17 @@ class Extraction:
         return known
 
     def load_network(self, device):
-        """Return the network on a device, once a process."""
-        return load_network(self.source, device)
+        """Return the network on a device, in its engine, once a process.
+
+        Raises
+        ------
+        ValueError
+            If the engine is not torch, and the device is not the CPU.
+        """
+        engine = self.settings["engine"]
+        if engine != "torch" and find_device(device).type != "cpu":
+            raise ValueError(f"engine={engine!r} works on the CPU: give device='cpu', or engine='torch'.")
+        return load_engine(load_network(self.source, device), engine)
 
     def pool_images(self, images, identity, *, device, batch_size, num_workers, store=None):
         """Yield the pooled features of images, in batches; an open store gets all levels of what it lacks."""
@@ -249,6 +267,7 @@ class Extraction:
 
     def _fingerprint(self, store, identity, device_type):
         left_out = ["levels", "modules", "grid", *(name for name in ("tiles", "roi") if self.settings[name] is None)]
+        left_out += ["engine"] if self.settings["engine"] == "torch" else []
         settings = [(key, value) for key, value in self.settings.items() if key not in left_out]
         if self._sides != (1,):
             settings.append(("grid", [*self._sides, *self._list_levels_to_keep()]))

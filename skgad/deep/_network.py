@@ -101,6 +101,11 @@ class Network:
         """The torch module, not to be changed."""
         return self._model
 
+    @property
+    def scale(self):
+        """The mean and the deviation of the normalisation, on the scale 0..255: tensors (1, 3, 1, 1)."""
+        return self._mean, self._std
+
     def pool_levels(self, batch, numbers, how="mean", precision="float32", sides=(1,)):
         """Return the levels of images, each averaged over its locations, or its maximum, cell by cell.
 

@@ -16,9 +16,11 @@ from ._identity import Identity
 from ._maps_out import MapsMixin
 from ._persistence import PortableEstimator
 from ._reports import report, show_progress
+from ._threads import count_cores
 
 # torch and timm are imported inside the methods that need them: `import skgad` stays light.
 
+_FEW_CORES = 2  # on a CPU, up to which readers are a loss: examples/bench_extractor.py
 _BATCH_SIZES = {"cpu": 8, "cuda": 128}  # on a CPU, larger batches leave its cache: examples/bench_extractor.py
 
 
@@ -59,12 +61,17 @@ class DeepFeatureTransformer(MapsMixin, TransformerMixin, PortableEstimator):
         What becomes of an image that cannot be used, or whose path is missing: "nan" gives a row of NaN, and a warning.
     batch_size : int, default=None
         Images per forward pass; None for 8 on a CPU, 128 on CUDA. Features do not depend on it beyond rounding.
-    num_workers : int, default=1
-        Threads that read images while the network works; 0 does so in between.
+    num_workers : int, default=None
+        Threads that read images while the network works; 0 does so in between. None for one, or, where there are two
+        cores or less and no CUDA, for none: there a reader takes more from the network than it gives.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
     precision : {"float32", "tf32", "bfloat16"}, default="float32"
         Of the network's arithmetic. Less than IEEE float32 is faster on CUDA, and moves distances.
+    engine : {"torch", "onnxruntime", "openvino"}, default="torch"
+        What runs the network. The others (``pip install skgad[deploy]``, ``skgad[openvino]``) are two to three times as
+        fast on a CPU, once torch has exported the network, which takes seconds in each process. Features agree within
+        a thousandth of each level's root mean square, which is tried first.
     cache : None, True or path, default=None
         Where to keep the features of every image, of all levels, a few kilobytes: True for the user's cache folder. An
         image that is found there does not go through the network again. See `skgad.deep.cache_info`.
@@ -142,9 +149,10 @@ class DeepFeatureTransformer(MapsMixin, TransformerMixin, PortableEstimator):
         roi=None,
         on_bad_image="raise",
         batch_size=None,
-        num_workers=1,
+        num_workers=None,
         device="auto",
         precision="float32",
+        engine="torch",
         cache=None,
         store_weights=False,
         verbose=0,
@@ -163,6 +171,7 @@ class DeepFeatureTransformer(MapsMixin, TransformerMixin, PortableEstimator):
         self.num_workers = num_workers
         self.device = device
         self.precision = precision
+        self.engine = engine
         self.cache = cache
         self.store_weights = store_weights
         self.verbose = verbose
@@ -239,7 +248,9 @@ class DeepFeatureTransformer(MapsMixin, TransformerMixin, PortableEstimator):
         WeightsError
             If no weights can be had, or they or the settings are not those that ``fit`` saw.
         DependencyError
-            If torch or timm is missing.
+            If torch or timm is missing, or the engine, or what an export to it takes.
+        ExportError
+            If the network cannot be exported to the engine, or gives other features there.
         CacheError
             If there is something else in the cache's place.
 
@@ -327,8 +338,11 @@ class DeepFeatureTransformer(MapsMixin, TransformerMixin, PortableEstimator):
     def _find_workload(self, device):
         from ._network import find_device
 
-        batch_size = self.batch_size or _BATCH_SIZES[find_device(device).type]
-        return {"device": device, "batch_size": batch_size, "num_workers": self.num_workers}
+        kind = find_device(device).type
+        num_workers = self.num_workers
+        if num_workers is None:
+            num_workers = 0 if kind == "cpu" and count_cores() <= _FEW_CORES else 1
+        return {"device": device, "batch_size": self.batch_size or _BATCH_SIZES[kind], "num_workers": num_workers}
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -15,7 +15,7 @@ from .._conventions._levels import frame
 from .._detectors._mahalanobis import MahalanobisDetector
 from .._images._sequence import check_images
 from .._line_file import describe_line, find_extractor, split_line
-from ..deep._graph import export_network, import_onnx
+from ..deep._graph import Passage, export_network, import_onnx
 from ..exceptions import ExportError
 from ..inspection._explain import list_steps
 from ..spatial import SpatialMahalanobisDetector
@@ -125,7 +125,8 @@ def export_onnx(line, path, *, images, precision="float32"):
     elif precision != "float32":
         raise ExportError(f"precision={precision!r} is for lines without maps: export this one in float32.")
     extraction = extractor._resolve()
-    model = export_network(extraction.load_network("cpu"), extraction, maps=in_space is not None)
+    passage = Passage.of(extraction.settings, maps=in_space is not None)
+    model = export_network(extraction.load_network("cpu"), passage)
     if precision != "float32":
         model = lower_precision(model, precision, images)
         line, threshold = _learn_anew(line, model, images, precision)

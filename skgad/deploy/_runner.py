@@ -8,11 +8,10 @@ import numpy as np
 from .._images._decoding import decode
 from .._images._interest import split
 from .._images._sequence import check_images, fetch
-from ..exceptions import DependencyError, ExportError
+from .._runtime import BATCH, ENGINES, open_graph
+from ..exceptions import ExportError
 
-PROVIDERS = ("cpu", "cuda", "openvino")
 FORMAT = 1
-_BATCH = 8  # images that go through the graph together, where they have one size
 
 
 def load(path, *, provider="cpu", n_threads=None):
@@ -46,8 +45,8 @@ def load(path, *, provider="cpu", n_threads=None):
     Traceback (most recent call last):
     FileNotFoundError: nowhere.onnx: there is no such file.
     """
-    if provider not in PROVIDERS:
-        raise ValueError(f"provider must be one of {', '.join(map(repr, PROVIDERS))}; got {provider!r}.")
+    if provider not in ENGINES:
+        raise ValueError(f"provider must be one of {', '.join(map(repr, ENGINES))}; got {provider!r}.")
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
@@ -89,8 +88,9 @@ class Runner:
     """
 
     def __init__(self, content, description=None, *, provider="cpu", n_threads=None, name="the graph"):
-        self._run, self.outputs, metadata = _OPENERS[provider](content, provider, n_threads, name)
-        self.description = _read_description(metadata, name) if description is None else description
+        self._run = open_graph(content, provider, n_threads, name)
+        self.outputs = self._run.outputs
+        self.description = _read_description(self._run.metadata, name) if description is None else description
 
     def run(self, images, outputs=None):
         """Return what the graph gives, by name.
@@ -191,67 +191,11 @@ def _iter_batches(images):
     for position in range(len(images)):
         pixels = decode(split(fetch(images, position))[0], position)
         pixels = pixels if pixels.dtype == np.uint8 else np.rint(pixels).astype(np.uint8)
-        if batch and (pixels.shape != batch[0].shape or len(batch) == _BATCH):
+        if batch and (pixels.shape != batch[0].shape or len(batch) == BATCH):
             yield np.stack(batch)
             batch = []
         batch.append(pixels)
     yield np.stack(batch)
-
-
-def _open_onnxruntime(content, provider, n_threads, name):
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise DependencyError(
-            f"An exported line takes onnxruntime, which cannot be imported ({error}): pip install onnxruntime"
-        ) from error
-    wanted = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[provider]
-    if wanted not in onnxruntime.get_available_providers():
-        raise DependencyError(f"This onnxruntime has no {wanted}: pip install onnxruntime-gpu, or provider='cpu'.")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if n_threads is not None:
-        options.intra_op_num_threads = n_threads
-    try:
-        session = onnxruntime.InferenceSession(content, options, providers=[wanted])
-    except Exception as error:  # onnxruntime's own, of several kinds
-        raise ExportError(f"{name} cannot be run: it is damaged, or no ONNX graph.") from error
-    metadata = session.get_modelmeta().custom_metadata_map
-    outputs = [output.name for output in session.get_outputs()]
-    return lambda batch, names: session.run(names, {"images": batch}), outputs, metadata
-
-
-def _open_openvino(content, provider, n_threads, name):
-    try:
-        import openvino
-    except ImportError as error:
-        raise DependencyError(f"openvino cannot be imported ({error}): pip install openvino") from error
-    core = openvino.Core()
-    options = {"INFERENCE_PRECISION_HINT": "f32"}
-    if n_threads is not None:
-        options["INFERENCE_NUM_THREADS"] = n_threads
-    try:
-        model = core.read_model(content)
-        compiled = core.compile_model(model, "CPU", options)
-    except Exception as error:  # OpenVINO's own
-        raise ExportError(f"{name} cannot be run: it is damaged, or no ONNX graph.") from error
-    outputs = [output.get_any_name() for output in compiled.outputs]
-
-    def run(batch, names):
-        found = compiled(batch)
-        return [found[each] for each in names]
-
-    return run, outputs, _find_metadata(content)
-
-
-def _find_metadata(content):
-    """Return the metadata of a graph by onnxruntime or onnx, whichever is there; OpenVINO does not show them."""
-    try:
-        import onnx
-
-        return {one.key: one.value for one in onnx.load_from_string(content).metadata_props}
-    except ImportError:
-        return _open_onnxruntime(content, "cpu", None, "the graph")[2]
 
 
 def _read_description(metadata, name):
@@ -263,6 +207,3 @@ def _read_description(metadata, name):
     if number > FORMAT:
         raise ExportError(f"{name} has format {number}, and this skgad reads up to {FORMAT}: install a later one.")
     return description
-
-
-_OPENERS = {"cpu": _open_onnxruntime, "cuda": _open_onnxruntime, "openvino": _open_openvino}
