@@ -70,3 +70,25 @@ def image_folders():
 def _features(kind):
     paths, y = load_elpv(kind)
     return DeepFeatureTransformer(LITE0).fit_transform(paths), y
+
+
+@pytest.fixture(scope="session")
+def export_once():
+    """Let each network be exported once a session for each passage: torch takes seconds. Each caller gets a copy."""
+    import onnx
+
+    from skgad.deep import _engines, _graph
+    from skgad.deploy import _export
+
+    made, export_network = {}, _graph.export_network
+
+    def export(network, passage):
+        key = network.identity.sha256, passage
+        if key not in made:
+            made[key] = export_network(network, passage).SerializeToString()
+        return onnx.load_from_string(made[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (_engines, _export):
+            patch.setattr(module, "export_network", export)
+        yield

@@ -35,6 +35,8 @@ from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector
 
 from .conftest import LITE0
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 
 def begin(**inputs):
     """Return a builder on a model of these inputs, by their shapes, and nothing else."""
@@ -156,7 +158,7 @@ def line(images):
 
 
 @pytest.fixture(scope="module")
-def exported(line, images, tmp_path_factory):
+def exported(line, images, tmp_path_factory, export_once):
     path = tmp_path_factory.mktemp("exported") / "line.onnx"
     return path, export_onnx(line, path, images=images)
 

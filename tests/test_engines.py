@@ -13,6 +13,8 @@ from .conftest import LITE0
 
 ENGINES = ["onnxruntime", "openvino"]
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def only_here():
@@ -46,7 +48,7 @@ def test_features_are_those_of_torch(photographs, engine, params):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_maps_and_tiles_are_those_of_torch(photographs, engine):
     big = np.tile(photographs, (1, 3, 3, 1))[:, :96, :128]
-    for params in ({"levels": [3, 4], "image_size": 64}, {"levels": [3, 4], "tiles": 64}):
+    for params in ({"levels": [4, 5, 6], "image_size": 64}, {"levels": [4, 5, 6], "tiles": 64}):
         expected, found = (DeepFeatureTransformer(LITE0, engine=name, **params).fit(big) for name in ("torch", engine))
         assert differ(found.transform(big), expected.transform(big)) < 1e-3
         for (_, ours), (_, theirs) in zip(found.iter_maps(big), expected.iter_maps(big), strict=True):

@@ -196,6 +196,8 @@ def _find_in_space(threshold):
     """Return the fitted detector in space of a threshold, or None; raise ExportError for one without a graph."""
     detector = getattr(threshold, "estimator_", threshold)
     if isinstance(detector, SpatialMahalanobisDetector):
+        if detector.read_measures().smoothing:
+            raise ExportError("A graph has no smoothing: fit the detector with smoothing=0.")
         return detector
     if hasattr(detector, "score_maps"):
         raise ExportError(f"{type(detector).__name__} has no graph: SpatialMahalanobisDetector has one.")

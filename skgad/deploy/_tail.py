@@ -75,8 +75,6 @@ def add_maps(builder, names, measures, size):
     anomaly_map : str
         (n, height, width).
     """
-    if measures.smoothing:
-        raise ExportError("A graph has no smoothing: fit the detector with smoothing=0.")
     drawn, scores = [], []
     for name, level in zip(names, measures.levels, strict=True):
         distances = _add_level(builder, name, level, measures.neighborhood)  # (n, n_places)
