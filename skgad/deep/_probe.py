@@ -4,7 +4,7 @@ So it asks whether this is the same network, not how it is rounded: TF32 and bfl
 as such.
 """
 
-from contextlib import nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ import torch
 from . import _timm, _torch
 from ._forward import normalise, pool_locations, run_levels
 from ._identity import condense
-from ._threads import find_pools
 
 LIBRARIES = f"timm {_timm.VERSION}, torch {_torch.VERSION}"
 
@@ -59,8 +58,15 @@ def probe_network(model, architecture, device):
     return np.stack([condense(level[0].cpu().numpy()) for level in pooled])
 
 
+@contextmanager
 def _one_thread(device):
+    """Let torch compute in one thread; a limit of OpenMP alone does not reach oneDNN's own choice, of kernels too."""
     if device.type != "cpu":
-        return nullcontext()
-    torch.get_num_threads()  # torch sets the threads up at its first question; after that, the limit stays
-    return find_pools().limit(limits=1, user_api="openmp")
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

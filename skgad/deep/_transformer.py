@@ -16,11 +16,10 @@ from ._identity import Identity
 from ._maps_out import MapsMixin
 from ._persistence import PortableEstimator
 from ._reports import report, show_progress
-from ._threads import count_cores
+from ._threads import choose_workers
 
 # torch and timm are imported inside the methods that need them: `import skgad` stays light.
 
-_FEW_CORES = 2  # on a CPU, up to which readers are a loss: examples/bench_extractor.py
 _BATCH_SIZES = {"cpu": 8, "cuda": 128}  # on a CPU, larger batches leave its cache: examples/bench_extractor.py
 
 
@@ -339,9 +338,7 @@ class DeepFeatureTransformer(MapsMixin, TransformerMixin, PortableEstimator):
         from ._network import find_device
 
         kind = find_device(device).type
-        num_workers = self.num_workers
-        if num_workers is None:
-            num_workers = 0 if kind == "cpu" and count_cores() <= _FEW_CORES else 1
+        num_workers = choose_workers(self.num_workers, kind)
         return {"device": device, "batch_size": self.batch_size or _BATCH_SIZES[kind], "num_workers": num_workers}
 
     def __sklearn_tags__(self):

@@ -14,6 +14,7 @@ from ..._conventions._transaction import all_or_nothing
 from ..._images._sequence import check_images
 from ..._images._upsampling import upsample
 from .._persistence import StateDict
+from .._threads import choose_workers
 from .._transformer import DeepFeatureTransformer
 from ._history import to_frame
 
@@ -196,6 +197,8 @@ class FineTuner(TransformerMixin, StampedEstimator):
         features = DeepFeatureTransformer() if self.features is None else clone(self.features)
         if not isinstance(features, DeepFeatureTransformer):
             raise TypeError(f"features must be a DeepFeatureTransformer, whose network is tuned; got {features!r}.")
+        if features.engine != "torch":
+            raise ValueError(f"FineTuner trains in torch, and features has engine={features.engine!r}: leave it out.")
         for name in ("tiles", "roi"):
             if getattr(features, name) is not None:
                 raise ValueError(
@@ -210,10 +213,10 @@ class FineTuner(TransformerMixin, StampedEstimator):
         from ._run import tune
 
         extraction = features._resolve(quiet=True)
+        device = find_device(features.device)
+        num_workers = choose_workers(features.num_workers, device.type)
         with self._show_progress() as advance:
-            tuned = tune(
-                extraction, images, rows, find_device(features.device), parameters, features.num_workers, advance
-            )
+            tuned = tune(extraction, images, rows, device, parameters, num_workers, advance)
         self.extractor_ = self._hand_on(features, tuned.model).fit(X)
         self.levels_ = self.extractor_.levels_
         self.train_rows_, self.validation_rows_ = tuned.rows, tuned.validation_rows

@@ -9,6 +9,7 @@ from torch.nn import functional
 from ..._images._sequence import check_images
 from .._forward import normalise, pool_locations, run_levels
 from .._network import find_device
+from .._threads import choose_workers
 from .._torch import undisturbed
 from ._examination import score
 from ._loop import Loop, Plan, repeatable
@@ -92,9 +93,8 @@ def score_supervised(extractor, images, y, train, validation, test, *, max_epoch
     device, name = find_device(extractor.device), extraction.settings["backbone"]
     network, objective = SupervisedNetwork(extraction.source, device, random_state), ClassificationObjective()
     size = extraction.settings["image_size"]
-    parts = [
-        Squares(images, rows, extraction.resize, size, extractor.num_workers) for rows in (train, validation, test)
-    ]
+    num_workers = choose_workers(extractor.num_workers, device.type)
+    parts = [Squares(images, rows, extraction.resize, size, num_workers) for rows in (train, validation, test)]
 
     def judge(squares):
         batches = squares.batches(np.arange(len(squares)), _BATCH)
