@@ -80,12 +80,12 @@ def measure_speed(paths, rounds):
             "raw": raw[best],
             "arrays": lambda: extractor.transform(arrays),
             "files": lambda: extractor.transform(paths),
-            "files, no readers": lambda: DeepFeatureTransformer(NAME, num_workers=0).transform(paths),
+            "files, one reader": lambda: DeepFeatureTransformer(NAME, num_workers=1).transform(paths),
         },
         rounds,
     )
     print(f"best: {best}, {len(paths) / medians['raw']:.1f} images a second")
-    for name in ("arrays", "files", "files, no readers"):
+    for name in ("arrays", "files", "files, one reader"):
         print(f"throughput from {name} / raw forward: {medians['raw'] / medians[name]:.2f}")
     measure_single_image(arrays[:1], rounds)
 

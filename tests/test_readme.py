@@ -67,6 +67,12 @@ def test_extractor_page_runs(few_cells, capsys):
     assert "CacheInfo" in capsys.readouterr().out
 
 
+def test_page_on_the_line_runs(few_cells, export_once, capsys):
+    namespace = run((ROOT / "docs" / "line.md").read_text())
+    assert namespace["agreement"].n_other_labels == 0
+    assert "tf_efficientnet_lite0.in1k learnt 120 images" in capsys.readouterr().out
+
+
 def test_page_on_extensions_runs(few_cells, capsys):
     run((ROOT / "docs" / "extending.md").read_text())
     assert "[ 1 -1]" in capsys.readouterr().out
