@@ -3,6 +3,7 @@
 import math
 import os
 import warnings
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from ._images._files import is_path
 from ._images._interest import split
 from ._line_file import find_extractor, split_line
-from .exceptions import ImageWarning
+from .exceptions import ImageError, ImageWarning
 
 CHUNK = 64  # images: a few hundred kilobytes of features
 
@@ -72,6 +73,10 @@ class Judge:
             )
         self.makes_maps = hasattr(self.detector, "score_maps")
         self._extractor = find_extractor(line)
+        if self._extractor is None:
+            raise ValueError(
+                "This line takes features, not photographs: save the whole of it, the DeepFeatureTransformer in front."
+            )
 
     def judge(self, images, names=None):
         """Return the judgement of each image.
@@ -105,8 +110,7 @@ class Judge:
 
     def _score(self, images):
         """Return the score of each image, NaN where it is unreadable."""
-        self._extractor.set_params(on_bad_image="nan")
-        with warnings.catch_warnings():
+        with self._bad_images("nan"), warnings.catch_warnings():
             warnings.simplefilter("ignore", ImageWarning)  # each is told by itself
             if self.front is None:
                 return self.detector.estimator_.score_samples(images)
@@ -119,19 +123,32 @@ class Judge:
 
     def _find_error(self, image):
         """Return why an image is unreadable."""
-        self._extractor.set_params(on_bad_image="raise")
         try:
-            next(iter(self._extractor.iter_maps([image]))) if self.front is None else self.front.transform([image])
+            with self._bad_images("raise"):
+                next(iter(self._extractor.iter_maps([image]))) if self.front is None else self.front.transform([image])
         except Exception as error:  # whatever it is, it belongs to this image
             return " ".join(str(error).removeprefix("image 0, ").split())
         return "it could not be read before, and can now: judge it again"
+
+    @contextmanager
+    def _bad_images(self, policy):
+        """Let the line's extractor do this with images that cannot be used, for the time being."""
+        before = self._extractor.on_bad_image
+        self._extractor.set_params(on_bad_image=policy)
+        try:
+            yield
+        finally:
+            self._extractor.set_params(on_bad_image=before)
 
     def _add_regions(self, judged, images):
         """Give anomalous images their regions, where there are maps, with p-values up to the rate."""
         rows = [row for row, judgement in judged.items() if judgement.label == "anomalous"]
         if not (rows and self.makes_maps and hasattr(self.detector.estimator_, "pixel_threshold_")):
             return
-        table = self.detector.regions([images[row] for row in rows])
+        try:
+            table = self.detector.regions([images[row] for row in rows])
+        except ImageError:  # a file that has gone since it was scored
+            return
         for position, row in enumerate(rows):
             found = table[(table["image"] == position) & (table["p_value"] <= float(self.detector.fpr))]
             found = found.drop(columns="image").to_dict("records")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skgad import load_line
+from skgad import FPRThresholdCV, MahalanobisDetector, load_line, save_line
 from skgad.cli import main
 
 LITE0 = "tf_efficientnet_lite0"
@@ -147,6 +147,20 @@ def test_errors_are_a_line_with_a_remedy_and_debug_shows_the_trace(line, normals
     assert not (tmp_path / "x.skgad").exists()
     with pytest.raises(FileNotFoundError):
         main(["predict", str(tmp_path / "no.skgad"), "a.png", "--debug"])
+
+
+def test_names_that_are_no_utf8_and_lines_of_features_alone(line, damaged, tmp_path, capfdbinary):
+    name = os.fsencode(damaged) + b"/caf\xe9.png"
+    os.rename(damaged / "000.png", name)
+    assert main(["predict", str(line), os.fsdecode(name), "--csv", "-"]) == 1
+    assert name in capfdbinary.readouterr().out
+    assert main(["predict", str(line), os.fsdecode(name)]) == 1
+    assert main(["predict", str(line), str(damaged), "--csv", "-", "--jsonl", "-"]) == 2
+    features = np.random.default_rng(0).normal(size=(30, 3))
+    save_line(FPRThresholdCV(MahalanobisDetector(), fpr=0.1).fit(features), tmp_path / "features.skgad")
+    capfdbinary.readouterr()
+    assert main(["predict", str(tmp_path / "features.skgad"), str(damaged)]) == 2
+    assert b"takes features, not photographs" in capfdbinary.readouterr().err
 
 
 def test_fit_takes_layouts_and_tables(tmp_path, capsys):

@@ -19,6 +19,7 @@ from skgad import (
     DeepFeatureTransformer,
     FPRThreshold,
     FPRThresholdCV,
+    FullConformalThreshold,
     LevelwiseDetector,
     MahalanobisDetector,
     make_line,
@@ -260,6 +261,12 @@ def test_what_has_no_graph_is_refused_by_name_and_nothing_is_written(images, tmp
         (make_pipeline(DeepFeatureTransformer(LITE0, resize="timm", **small), MahalanobisDetector()), "timm"),
         (make_pipeline(DeepFeatureTransformer(LITE0, **small), forest), "LevelwiseDetector has no place"),
         (make_pipeline(DeepFeatureTransformer(LITE0, grid=2, **small), CellwiseDetector()), "CellwiseDetector"),
+        (
+            make_pipeline(
+                DeepFeatureTransformer(LITE0, **small), FullConformalThreshold(MahalanobisDetector(), fpr=0.1)
+            ),
+            "FullConformalThreshold has no threshold",
+        ),
         (PatchNeighborsDetector(**spatial), "PatchNeighborsDetector has no graph"),
         (SpatialMahalanobisDetector(**spatial, smoothing=2.0), "smoothing"),
     ):

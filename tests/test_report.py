@@ -113,6 +113,7 @@ def test_names_and_titles_cannot_break_out_of_the_page(line, images, tmp_path):
     odd = tmp_path / "<img src=x onerror=alert(1)>&.png"
     Image.fromarray(images[0]).save(odd)
     write_report(line, tmp_path / "page.html", [str(odd)], title="</title><script>alert(1)</script>")
+    assert line[0].on_bad_image == "raise"  # the line is left as it was
     text = (tmp_path / "page.html").read_text()
     assert "<img src=x" not in text
     assert "<script>alert" not in text

@@ -35,6 +35,8 @@ def predict(line, images, csv_path, jsonl_path, maps, quiet, device):
     from .._judge import CHUNK, Judge, in_chunks
     from ._photographs import iter_photographs
 
+    if csv_path == jsonl_path == "-":
+        raise click.UsageError("--csv - and --jsonl - would mix on standard output: give one of them a file.")
     judge = Judge(open_line(line, device))
     if maps is not None:
         _check_maps(judge, line)
@@ -75,14 +77,16 @@ def _open_writers(stack, csv_path, jsonl_path, quiet):
 
 def _open(stack, path):
     if path == "-":
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="surrogateescape")  # names of files that are no UTF-8 come out as they are
         return sys.stdout
     return stack.enter_context(whole_file(Path(path), "w", newline="", encoding="utf-8", errors="surrogateescape"))
 
 
 def _in_words(judgement):
     if judgement.error is not None:
-        return f"unreadable  {judgement.path}: {judgement.error}"
-    return f"{judgement.label:10}  p {judgement.p_value:<8.4g} {judgement.path}"
+        return f"unreadable  {click.format_filename(judgement.path)}: {judgement.error}"
+    return f"{judgement.label:10}  p {judgement.p_value:<8.4g} {click.format_filename(judgement.path)}"
 
 
 def _check_maps(judge, path):

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from .._calibration._full_conformal import FullConformalThreshold
 from .._calibration._threshold import FPRThreshold
 from .._conventions._atomic import write_atomically
 from .._conventions._levels import frame
@@ -117,6 +118,8 @@ def export_onnx(line, path, *, images, precision="float32"):
     images = check_images(images)
     extractor, (_, threshold) = find_extractor(line), split_line(line)
     _refuse_categories(threshold)
+    if isinstance(threshold, FullConformalThreshold) or not hasattr(threshold, "offset_"):
+        raise ExportError(f"{type(threshold).__name__} has no threshold that a graph could hold: FPRThresholdCV has.")
     in_space = _find_in_space(threshold)
     if extractor is None or (extractor.learns_nothing and in_space is None and not isinstance(line, Pipeline)):
         raise ExportError("A graph begins with photographs: export the whole line, the extractor in front.")
