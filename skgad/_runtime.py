@@ -96,7 +96,8 @@ class OpenvinoGraph:
         except Exception as error:  # OpenVINO's own
             raise ExportError(f"{name} cannot be run: it is damaged, or no ONNX graph.") from error
         self.outputs = [output.get_any_name() for output in model.outputs]
-        self.metadata = _read_metadata(content)
+        kept = dict(model.get_rt_info().items()).get("framework", {})
+        self.metadata = {key: str(getattr(value, "value", value)) for key, value in kept.items()}
 
     def __call__(self, images, names):
         """Return the outputs of these names, a list, of a batch of images."""
@@ -115,46 +116,3 @@ class OpenvinoGraph:
                 model.reshape(list(shape))
             self._compiled[shape] = self._core.compile_model(model, "CPU", self._options)
         return self._compiled[shape]
-
-
-def _read_metadata(content):
-    """Return the metadata of a model, which OpenVINO does not show: fields 14 of the protocol buffer that it is.
-
-    onnxruntime and onnx show them; where OpenVINO runs alone, neither need be there.
-    """
-    found, at = {}, 0
-    while at < len(content):
-        key, at = _read_varint(content, at)
-        number, kind = key >> 3, key & 7
-        if kind == 2:
-            length, at = _read_varint(content, at)
-            if number == 14:
-                name, value = _read_pair(content[at : at + length])
-                found[name] = value
-            at += length
-        elif kind == 0:
-            _, at = _read_varint(content, at)
-        else:
-            at += {1: 8, 5: 4}[kind]
-    return found
-
-
-def _read_pair(content):
-    """Return the two texts of a StringStringEntryProto."""
-    texts, at = {1: "", 2: ""}, 0
-    while at < len(content):
-        key, at = _read_varint(content, at)
-        length, at = _read_varint(content, at)
-        texts[key >> 3] = content[at : at + length].decode()
-        at += length
-    return texts[1], texts[2]
-
-
-def _read_varint(content, at):
-    value = shift = 0
-    while True:
-        byte = content[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if not byte & 0x80:
-            return value, at

@@ -6,6 +6,7 @@ import pytest
 
 from skgad import DeepFeatureTransformer, FPRThresholdCV, load_line, make_line, save_line
 from skgad.deep import _engines, cache_info
+from skgad.deploy import export_onnx
 from skgad.exceptions import DependencyError, ExportError, WeightsError
 from skgad.spatial import SpatialMahalanobisDetector
 
@@ -66,6 +67,7 @@ def test_a_line_says_the_same(photographs, tmp_path):
             extractor.set_params(engine=engine)
             lines.append(line.fit(images))
         np.testing.assert_allclose(lines[1].score_samples(images), lines[0].score_samples(images), rtol=1e-3)
+    assert export_onnx(lines[1], tmp_path / "line.onnx", images=images[:8]).largest_difference < 1e-3
     save_line(lines[1], tmp_path / "line.skgad")
     again = load_line(tmp_path / "line.skgad")
     np.testing.assert_array_equal(again.score_samples(images), lines[1].score_samples(images))

@@ -2,9 +2,10 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
-import click
+from ..exceptions import ImageWarning
 
 
 def find_normals(source, category=None):
@@ -38,7 +39,7 @@ def find_normals(source, category=None):
         data = load_image_folder(source, category=category)
         return list(data.X_train), data
     for note in notes:
-        click.echo(f"skgad: warning: {note}", err=True)
+        warnings.warn(note, ImageWarning, stacklevel=1)
     return [str(path) for path in paths], None
 
 

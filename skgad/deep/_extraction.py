@@ -161,7 +161,11 @@ class Extraction:
         engine = self.settings["engine"]
         if engine != "torch" and find_device(device).type != "cpu":
             raise ValueError(f"engine={engine!r} works on the CPU: give device='cpu', or engine='torch'.")
-        return load_engine(load_network(self.source, device), engine)
+        return load_engine(self.load_torch_network(device), engine)
+
+    def load_torch_network(self, device):
+        """Return the network on a device as torch runs it, once a process, whatever its engine."""
+        return load_network(self.source, device)
 
     def pool_images(self, images, identity, *, device, batch_size, num_workers, store=None):
         """Yield the pooled features of images, in batches; an open store gets all levels of what it lacks."""

@@ -129,17 +129,18 @@ def export_onnx(line, path, *, images, precision="float32"):
         raise ExportError(f"precision={precision!r} is for lines without maps: export this one in float32.")
     extraction = extractor._resolve()
     passage = Passage.of(extraction.settings, maps=in_space is not None)
-    model = export_network(extraction.load_network("cpu"), passage)
+    model = export_network(extraction.load_torch_network("cpu"), passage)
+    scores = None
     if precision != "float32":
         model = lower_precision(model, precision, images)
-        line, threshold = _learn_anew(line, model, images, precision)
+        line, threshold, scores = _learn_anew(line, model, images, precision)
     if in_space is not None:
         _add_spatial(model, in_space, threshold, extraction)
     else:
         _add_pooled(model, line, threshold)
     described = describe_line(line) | {"format": FORMAT, "precision": precision}
     onnx.checker.check_model(model)
-    agreement = _compare(line, model, described, images, in_space)
+    agreement = _compare(line, model, described, images, in_space, scores)
     described |= {"agreement": agreement._asdict(), "exported_by": _list_versions()}
     del described["agreement"]["n_bytes"]  # which the metadata would change
     onnx.helper.set_model_props(model, {"skgad": json.dumps(described)})
@@ -213,25 +214,24 @@ def _refuse_categories(threshold):
 
 
 def _learn_anew(line, model, images, precision):
-    """Return the line, its detector fitted on what the network of the graph makes of images, and its threshold."""
+    """Return the line, fitted on what the graph's network makes of images, its threshold, and their scores."""
     front, threshold = split_line(line)
     if front is None or not hasattr(threshold, "judge_scores"):
         raise ExportError(f"precision={precision!r} takes a line of features and an FPRThresholdCV.")
     if threshold.n_groups_ != len(threshold.out_of_fold_scores_):
         raise ExportError(f"precision={precision!r} learns anew, and does not know your groups: export in float32.")
     values = Runner(model.SerializeToString(), {}).run(images, ["features"])["features"]
-    names = front[0].get_feature_names_out()
-    learnt = clone(threshold).fit(frame(values, names))
-    return Pipeline([*front.steps, (line.steps[-1][0], learnt)]), learnt
+    features = frame(values, front[0].get_feature_names_out())
+    learnt = clone(threshold).fit(features)
+    return Pipeline([*front.steps, (line.steps[-1][0], learnt)]), learnt, learnt.score_samples(features)
 
 
-def _compare(line, model, described, images, in_space):
+def _compare(line, model, described, images, in_space, expected=None):
     """Return how the graph compares with the line; raise ExportError if it does something else."""
     threshold = split_line(line)[1]
     found = Runner(model.SerializeToString(), described).run(images)
     scores = found["score"].astype(np.float64)
-    is_line = described["precision"] == "float32"
-    expected = line.score_samples(images) if is_line else _score_again(line, model, images)
+    expected = line.score_samples(images) if expected is None else expected
     difference = np.abs(scores - expected) / np.maximum(np.abs(expected), np.finfo(np.float32).tiny)
     if difference.max() > TOLERANCE:
         worst = int(difference.argmax())
@@ -251,25 +251,6 @@ def _compare(line, model, described, images, in_space):
         if map_difference > TOLERANCE:
             raise ExportError(f"The graph's maps differ by {map_difference:.2g} of the largest distance.")
     return Agreement(len(images), float(difference.max()), int(others.sum()), map_difference, 0)
-
-
-def _score_again(line, model, images):
-    """Return the scores of a line that was learnt anew, of what the network of the graph makes of images."""
-    front, threshold = split_line(line)
-    network = _cut_before_the_tail(model)
-    values = Runner(network.SerializeToString(), {}).run(images, ["features"])["features"]
-    return threshold.score_samples(frame(values, front[0].get_feature_names_out()))
-
-
-def _cut_before_the_tail(model):
-    """Return a copy whose only output is what the network gives."""
-    import onnx
-
-    cut = onnx.ModelProto()
-    cut.CopyFrom(model)
-    del cut.graph.output[:]
-    cut.graph.output.append(onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, ["n", None]))
-    return cut
 
 
 def _list_versions():

@@ -197,14 +197,16 @@ class FineTuner(TransformerMixin, StampedEstimator):
         features = DeepFeatureTransformer() if self.features is None else clone(self.features)
         if not isinstance(features, DeepFeatureTransformer):
             raise TypeError(f"features must be a DeepFeatureTransformer, whose network is tuned; got {features!r}.")
-        if features.engine != "torch":
-            raise ValueError(f"FineTuner trains in torch, and features has engine={features.engine!r}: leave it out.")
-        for name in ("tiles", "roi"):
-            if getattr(features, name) is not None:
-                raise ValueError(
-                    f"FineTuner trains on whole images, and features has {name}. Tune without, and give {name} to the "
-                    f"tuned network: DeepFeatureTransformer(tuner.backbone_, {name}=...)."
-                )
+        given = {
+            "tiles": features.tiles is not None,
+            "roi": features.roi is not None,
+            "engine": features.engine != "torch",
+        }
+        for name in (name for name, is_given in given.items() if is_given):
+            raise ValueError(
+                f"FineTuner trains in torch on whole images, and features has {name}. Tune without, and give {name} to "
+                f"the tuned network: DeepFeatureTransformer(tuner.backbone_, {name}=...)."
+            )
         features.set_params(on_bad_image="raise").fit(X)
         images = check_images(X)
         rows = normal_rows(y, len(images))
