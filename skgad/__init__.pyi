@@ -27,6 +27,9 @@ from . import (
     model_selection as model_selection,
 )
 from . import (
+    monitoring as monitoring,
+)
+from . import (
     plotting as plotting,
 )
 from . import (

@@ -64,6 +64,11 @@ def to_rows(estimator, X):
     return estimator[:start].transform(X) if start else X
 
 
+def learning_part(estimator):
+    """Return a fitted detector, or the steps of its pipeline that learn: what takes such rows."""
+    return estimator[_find_tail(estimator)[0] :] if isinstance(estimator, Pipeline) else estimator
+
+
 def find_learnt_rows(estimator):
     """Return the rows that the steps that learn were fitted on, where the detector still has them; None elsewhere."""
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator

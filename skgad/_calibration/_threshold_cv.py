@@ -290,6 +290,17 @@ class FPRThresholdCV(InnerMapsMixin, CalibratedMixin, MetaEstimatorMixin, Stampe
         self._settle(before.on(self.out_of_fold_scores_, labels))
         return self
 
+    def learnt_rows(self):
+        """Return the features of the normal images, where they are kept for `update`: of a fit without refits.
+
+        Returns
+        -------
+        array or frame of shape (n_normals, n_features), or None
+            What the steps that learn were fitted on, in the order of ``out_of_fold_scores_``.
+        """
+        check_is_fitted(self)
+        return None if self._rows is None else self._rows.get(self.estimator_)
+
     def get_metadata_routing(self):
         """Return where metadata go: ``groups`` to this estimator, and what they request to the detector and splitter.
 

@@ -13,6 +13,8 @@ import pandas as pd
 TUNED = "tuned"  # in the name of a feature of a network that has learnt from the images
 _LEVEL = re.compile(r"^((?:.+__)?level\d+)__")
 _CELL = re.compile(r"__(tr\d+c\d+|g\d+r\d+c\d+)(?:g\d+r\d+c\d+)?__")  # a tile, with all its cells, or a cell
+_PLACES = {"g1r0c0": "whole image", "g2r0c0": "upper left", "g2r0c1": "upper right"}
+_PLACES |= {"g2r1c0": "lower left", "g2r1c1": "lower right"}
 _CELL_FIRST = re.compile(r"(tr\d+c\d+(?:g\d+r\d+c\d+)?|g\d+r\d+c\d+)__")
 
 
@@ -134,6 +136,25 @@ def split_name(name):
     rest = name[level.end() :] if level else name
     cell = _CELL_FIRST.match(rest) if level else None
     return level[1] if level else "", cell[1] if cell else "", rest[cell.end() :] if cell else rest
+
+
+def name_part(level, cell):
+    """Return "level 4, upper left" for level4 and g2r0c0."""
+    name = level.replace("level", "level ") if level else "all features"
+    return f"{name}, {name_cell(cell)}" if cell else name
+
+
+def name_cell(cell):
+    """Return "upper left" for g2r0c0, and so on."""
+    if cell in _PLACES:
+        return _PLACES[cell]
+    found = re.fullmatch(r"(?:tr(\d+)c(\d+))?(?:g(\d+)r(\d+)c(\d+))?", cell)
+    if found is None:
+        return cell
+    tile_row, tile_column, side, row, column = (int(one or -1) for one in found.groups())
+    tile = [f"tile in row {tile_row + 1}, column {tile_column + 1}"] if tile_row >= 0 else []
+    place = [f"row {row + 1}, column {column + 1} of {side} x {side}"] if side > 1 else []
+    return ", ".join(tile + place)
 
 
 def mark_learnt(names):

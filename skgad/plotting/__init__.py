@@ -1,6 +1,7 @@
 """Pictures in scikit-learn's Display manner: maps, explanations, histograms, levels, rates. Loads matplotlib late."""
 
 from ._anomaly_map import AnomalyMapDisplay
+from ._drift import DriftDisplay
 from ._explanation import ExplanationDisplay
 from ._fpr_calibration import FPRCalibrationDisplay
 from ._fpr_curve import FPRCurveDisplay
@@ -11,6 +12,7 @@ from ._training import TrainingDisplay
 
 __all__ = [
     "AnomalyMapDisplay",
+    "DriftDisplay",
     "ExplanationDisplay",
     "FPRCalibrationDisplay",
     "FPRCurveDisplay",

@@ -2,11 +2,11 @@
 
 import base64
 import io
-import re
 from typing import Any
 
 import numpy as np
 
+from .._conventions._levels import name_part
 from .._images._geometry import whole_box
 from .._judge import CHUNK, Judge, in_chunks
 from .._line_file import describe_line, find_extractor
@@ -19,9 +19,6 @@ _MOST_PICTURES = 60  # most anomalous images that are shown large, and as many f
 _MOST_SUSPECTS = 24
 _THUMBNAIL, _PICTURE = 80, 480  # pixels, at most, of the longer side
 _MOST_PARTS = 6  # of an explanation
-
-_PLACES = {"g1r0c0": "whole image", "g2r0c0": "upper left", "g2r0c1": "upper right"}
-_PLACES |= {"g2r1c0": "lower left", "g2r1c1": "lower right"}
 
 
 def gather(line, images, names, y=None, kinds=None, learnt=None, progress=iter):
@@ -104,26 +101,8 @@ def _explain(judge, image):
             table = explain(judge.line, [image])
         except ValueError:  # a detector that has no explanation
             return None
-        parts = [(_name_part(row.level, row.cell), float(row.contribution)) for row in table.itertuples(index=False)]
+        parts = [(name_part(row.level, row.cell), float(row.contribution)) for row in table.itertuples(index=False)]
     return [[name, round(value, 3)] for name, value in sorted(parts, key=lambda part: -abs(part[1]))[:_MOST_PARTS]]
-
-
-def _name_part(level, cell):
-    """Return "level 4, upper left" for level4 and g2r0c0."""
-    name = level.replace("level", "level ") if level else "all features"
-    return f"{name}, {_name_cell(cell)}" if cell else name
-
-
-def _name_cell(cell):
-    if cell in _PLACES:
-        return _PLACES[cell]
-    found = re.fullmatch(r"(?:tr(\d+)c(\d+))?(?:g(\d+)r(\d+)c(\d+))?", cell)
-    if found is None:
-        return cell
-    tile_row, tile_column, side, row, column = (int(one or -1) for one in found.groups())
-    tile = [f"tile in row {tile_row + 1}, column {tile_column + 1}"] if tile_row >= 0 else []
-    place = [f"row {row + 1}, column {column + 1} of {side} x {side}"] if side > 1 else []
-    return ", ".join(tile + place)
 
 
 def _find_suspects(detector, learnt):
