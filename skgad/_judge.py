@@ -78,7 +78,27 @@ class Judge:
                 "This line takes features, not photographs: save the whole of it, the DeepFeatureTransformer in front."
             )
 
-    def judge(self, images, names=None):
+    def look(self, images):
+        """Return the features and the score of each image, NaN where it is unreadable.
+
+        Returns
+        -------
+        features : frame of shape (n_samples, n_features), or None
+            What the detector takes; None where it takes images.
+        scores : ndarray of shape (n_samples,)
+        """
+        with self._bad_images("nan"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImageWarning)  # each is told by itself
+            if self.front is None:
+                return None, self.detector.estimator_.score_samples(images)
+            features = self.front.transform(images)
+        usable = features.notna().all(axis=1).to_numpy()
+        scores = np.full(len(images), np.nan)
+        if usable.any():
+            scores[usable] = self.detector.score_samples(features[usable])
+        return features, scores
+
+    def judge(self, images, names=None, scores=None):
         """Return the judgement of each image.
 
         Parameters
@@ -87,9 +107,11 @@ class Judge:
             Paths, arrays or PIL images.
         names : list of str, default=None
             What to call them; None for their paths.
+        scores : ndarray of shape (n_samples,), default=None
+            Those of `look`; None to look now.
         """
         paths = [name_image(image, at) for at, image in enumerate(images)] if names is None else names
-        scores = self._score(images)
+        scores = self.look(images)[1] if scores is None else scores
         usable = np.flatnonzero(np.isfinite(scores))
         labels, p_values = self.detector.judge_scores(scores[usable]) if len(usable) else ([], [])
         judged = {
@@ -107,19 +129,6 @@ class Judge:
             judged[row] if row in judged else Judgement(path, "unreadable", error=self._find_error(images[row]))
             for row, path in enumerate(paths)
         ]
-
-    def _score(self, images):
-        """Return the score of each image, NaN where it is unreadable."""
-        with self._bad_images("nan"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ImageWarning)  # each is told by itself
-            if self.front is None:
-                return self.detector.estimator_.score_samples(images)
-            features = self.front.transform(images)
-        usable = features.notna().all(axis=1).to_numpy()
-        scores = np.full(len(images), np.nan)
-        if usable.any():
-            scores[usable] = self.detector.score_samples(features[usable])
-        return scores
 
     def _find_error(self, image):
         """Return why an image is unreadable."""

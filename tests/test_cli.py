@@ -3,17 +3,23 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from skgad import FPRThresholdCV, MahalanobisDetector, load_line, save_line
+from skgad._judge import Judge
 from skgad.cli import main
+from skgad.cli._alarm import Alarm
+from skgad.cli._watch import Ledger
+from skgad.monitoring import LineMonitor
 
 LITE0 = "tf_efficientnet_lite0"
 SMALL = ["--backbone", LITE0, "--image-size", "64", "--fpr", "0.1"]
@@ -283,6 +289,50 @@ def test_watch_that_is_killed_goes_on_where_it_was(line, damaged, tmp_path):
     assert main(list(map(str, watch))) == 0
     records = [json.loads(text) for text in out.read_text().splitlines()]
     assert sorted(record["path"] for record in records) == sorted(str(path) for path in damaged.iterdir())
+
+
+def test_watch_says_once_that_photographs_have_changed_and_how(line, tmp_path, capsys):
+    incoming, out = tmp_path / "incoming", tmp_path / "out.jsonl"
+    watch = ["watch", str(line), str(incoming), "-o", str(out), "--once", "--every", "0.01"]
+    draw(incoming, 20, seed=5)
+    assert main(watch) == 0
+    assert "alarm" not in capsys.readouterr().out
+    for number, path in enumerate(sorted(incoming.iterdir())[:20]):
+        Image.open(path).point(lambda value: round(0.5 * value)).save(incoming / f"dark{number}.png")
+    assert main(watch) == 0
+    records = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    (alarm,) = [record["alarm"] for record in records if "alarm" in record]
+    assert re.match(r"Alarm at image (2|3)\d of 40: since about image (1|2)\d ", alarm)
+    assert "darker" in alarm
+    assert len(records) == 21
+    draw(tmp_path / "more", 3, seed=6)
+    for path in (tmp_path / "more").iterdir():
+        path.rename(incoming / f"again{path.name}")
+    assert main(watch) == 0
+    assert "alarm" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lost", ["nothing", "the state", "half of the judgements"])
+def test_the_monitor_goes_on_where_watch_was_stopped(lost, line, tmp_path):
+    incoming, out = tmp_path / "incoming", tmp_path / "out.jsonl"
+    draw(incoming, 20, seed=5)
+    assert main(["watch", str(line), str(incoming), "-o", str(out), "--once", "--every", "0.01"]) == 0
+    state = Path(f"{out}.state")
+    judge = Judge(load_line(line))
+    if lost == "the state":
+        state.unlink()
+    if lost == "half of the judgements":
+        out.write_text("".join(out.read_text().splitlines(keepends=True)[:10]))
+    with Ledger(out) as ledger:
+        monitor = Alarm(judge, ledger, state)._monitor
+    if lost == "half of the judgements":
+        assert monitor.n_seen_ == 10
+        return
+    expected = LineMonitor(judge.line, random_state=0).observe([str(path) for path in sorted(incoming.iterdir())])
+    ours, theirs = (one.martingale_.history()["log_value"] for one in (monitor, expected))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert monitor.drift_.n_seen_ == 20
+    assert (monitor.drift_.history().empty) == (lost == "the state")
 
 
 def test_two_watches_do_not_write_to_one_file(line, damaged, tmp_path, capsys):

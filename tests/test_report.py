@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from skgad import FPRThresholdCV, MahalanobisDetector, make_line, save_line
+from skgad._conventions._levels import name_part
 from skgad.cli import main
 from skgad.report import write_report
-from skgad.report._findings import _name_part
 from skgad.report._overlays import lay_map_over, read_small
 
 from .conftest import LITE0
@@ -93,8 +93,8 @@ def test_an_explanation_adds_up_to_the_distance_where_all_of_it_is_shown(line, i
     parts = _findings._explain(Judge(line), damage(images)[0])
     assert len(parts) == 6
     assert all(re.match(r"level \d, (whole image|upper|lower)", name) for name, _ in parts)
-    assert _name_part("level7", "g4r1c2") == "level 7, row 2, column 3 of 4 x 4"
-    assert _name_part("level7", "tr0c1g2r0c0") == "level 7, tile in row 1, column 2, row 1, column 1 of 2 x 2"
+    assert name_part("level7", "g4r1c2") == "level 7, row 2, column 3 of 4 x 4"
+    assert name_part("level7", "tr0c1g2r0c0") == "level 7, tile in row 1, column 2, row 1, column 1 of 2 x 2"
 
 
 def test_a_map_is_laid_where_it_lies(images):

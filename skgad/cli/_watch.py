@@ -45,11 +45,13 @@ def watch(line, folder, output, every, patience, once, device):
     """Judge each photograph that arrives in FOLDER, or below it, once; go on where it was left off.
 
     A judgement is a line of JSON, on standard output and in the output file, where it stands before it is printed. A
-    file is judged when it has not changed between two looks; one that cannot be read is waited for.
+    file is judged when it has not changed between two looks; one that cannot be read is waited for. Once the
+    photographs are no longer like those of the calibration, a line says so, since when, and what has moved.
     """
     import filelock
 
-    from .._judge import CHUNK, Judge, in_chunks
+    from .._judge import Judge
+    from ._alarm import Alarm
 
     output = Path(output) if output else Path(f"{Path(folder).absolute()}.jsonl")
     judge = Judge(open_line(line, device))
@@ -59,20 +61,39 @@ def watch(line, folder, output, every, patience, once, device):
     except filelock.Timeout:
         raise ValueError(f"{output} is written to by another skgad watch: stop that one, or give --output.") from None
     with lock, Ledger(output) as ledger:
-        arrivals = Arrivals(folder, ledger)
-        while True:
-            ready = arrivals.look()
-            for chunk in in_chunks(ready, CHUNK):
-                judged = judge.judge([path for path, _ in chunk])
-                for (path, version), judgement in zip(chunk, judged, strict=True):
-                    if Version.of(path) != version:
-                        continue  # it has changed while it was judged: it will be looked at again
-                    if judgement.label == "unreadable" and arrivals.waits_for(path, patience):
+        alarm = Alarm(judge, ledger, f"{output}.state")
+        try:
+            _go_on(judge, Arrivals(folder, ledger), ledger, alarm, every, patience, once)
+        finally:
+            alarm.save()
+
+
+def _go_on(judge, arrivals, ledger, alarm, every, patience, once):
+    """Judge what arrives, for ever, or `once`."""
+    from .._judge import CHUNK, in_chunks
+
+    while True:
+        ready = arrivals.look()
+        for chunk in in_chunks(ready, CHUNK):
+            paths = [path for path, _ in chunk]
+            features, scores = judge.look(paths)
+            taken = []
+            for row, judgement in enumerate(judge.judge(paths, scores=scores)):
+                path, version = chunk[row]
+                if Version.of(path) != version:
+                    continue  # it has changed while it was judged: it will be looked at again
+                if judgement.label == "unreadable":
+                    if arrivals.waits_for(path, patience):
                         continue
-                    click.echo(ledger.add(judgement, version))
-            if once and not arrivals.waiting:
-                return
-            time.sleep(every)
+                else:
+                    taken.append(row)
+                click.echo(ledger.add(judgement, version, alarm.line))
+            message = alarm.observe(features, scores, paths, taken)
+            if message is not None:
+                click.echo(ledger.note(message))
+        if once and not arrivals.waiting:
+            return
+        time.sleep(every)
 
 
 class Ledger:
@@ -81,11 +102,17 @@ class Ledger:
     Parameters
     ----------
     path : Path
+
+    Attributes
+    ----------
+    distances : dict of str to list of float
+        Those that each line has judged by, in their order; of a file that was there.
     """
 
     def __init__(self, path):
         self._path = path
         self._known: dict[str, Version] = {}
+        self.distances: dict[str, list[float]] = {}
 
     def __enter__(self):
         self._path.touch()
@@ -107,20 +134,31 @@ class Ledger:
         """Return whether the file was judged as it is."""
         return self._known.get(path) == version
 
-    def add(self, judgement, version):
-        """Write a judgement, to the disk, and return its line."""
-        record = judgement.as_dict() | {"size": version.size, "mtime_ns": version.mtime_ns}
+    def add(self, judgement, version, line):
+        """Write a judgement by a line, to the disk, and return its text."""
+        record = judgement.as_dict() | {"size": version.size, "mtime_ns": version.mtime_ns, "line": line}
+        self._known[judgement.path] = version
+        return self._write(record)
+
+    def note(self, message):
+        """Write what is not about one photograph, to the disk, and return its text."""
+        return self._write({"alarm": message})
+
+    def _write(self, record):
         text = json.dumps(record)
         self._file.write(text.encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._known[judgement.path] = version
         return text
 
     def _read(self, line):
         try:
             record = json.loads(line)
+            if "alarm" in record:
+                return
             self._known[record["path"]] = Version(record["size"], record["mtime_ns"])
+            if "distance" in record:
+                self.distances.setdefault(record.get("line"), []).append(float(record["distance"]))
         except (ValueError, KeyError, TypeError):
             raise ValueError(
                 f"{self._path} holds a line that is no judgement of skgad watch: {line[:60]!r}. Give another --output."

@@ -103,6 +103,21 @@ class FeatureDrift(StampedEstimator):
         self._timeline, self.n_seen_ = timeline, self.n_seen_ + len(X)
         return self
 
+    def skip(self, n_samples):
+        """Count rows that came and whose features are lost, so that numbers go on meaning the same.
+
+        Parameters
+        ----------
+        n_samples : int
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        self.n_seen_ += n_samples
+        return self
+
     @all_or_nothing
     def merge(self, other):
         """Take what another has observed, at the same time, on another machine.
@@ -232,7 +247,7 @@ class FeatureDrift(StampedEstimator):
     def _mean_since(self, since):
         check_is_fitted(self)
         check_int("since", since, least=0)
-        if not self.n_seen_:
+        if not len(self._timeline.counts):
             raise ValueError("Nothing was observed: give new rows to observe(X).")
         chosen = self._timeline.since(since)
         count = self._timeline.counts[chosen].sum()

@@ -5,7 +5,6 @@ from bisect import bisect_left, bisect_right, insort
 
 import numpy as np
 import pandas as pd
-from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -264,7 +263,7 @@ class ConformalTestMartingale(StampedEstimator):
             begins = best <= starts[at]
             best = np.where(begins, starts[at], best) + gains[at]
             best_start = np.where(begins, number, best_start)
-            values[at] = np.logaddexp(logsumexp(capital) - log_experts, left[at])
+            values[at] = np.logaddexp(np.logaddexp.reduce(capital) - log_experts, left[at])
             if self.alarm_at_ is None and values[at] >= self.log_threshold_:
                 self.alarm_at_ = int(number)
         self._log_capital, self._log_best, self._best_start = capital, best, best_start

@@ -128,8 +128,9 @@ features has moved by 2.41 of its standard deviations, 12 times as far as by cha
 
         Parameters
         ----------
-        features : array-like or frame of shape (n_samples, n_features)
-            What the `FPRThresholdCV` takes. Not used where ``drift_`` is None.
+        features : array-like or frame of shape (n_samples, n_features), or None
+            What the `FPRThresholdCV` takes. None where they are lost: then only the scores count. Not used where
+            ``drift_`` is None.
         scores : array-like of shape (n_samples,)
             What its ``score_samples`` gave.
         categories : array-like of shape (n_samples,), default=None
@@ -139,17 +140,20 @@ features has moved by 2.41 of its standard deviations, 12 times as far as by cha
         -------
         self
         """
-        return self._observe(None if self.drift_ is None else self._to_rows(features), scores, categories)
+        return self._observe(
+            None if self.drift_ is None or features is None else self._to_rows(features), scores, categories
+        )
 
     def _observe(self, rows, scores, categories):
-        before = None if self.drift_ is None else vars(self.drift_).copy()
-        if self.drift_ is not None:
-            self.drift_.observe(rows)
+        drift = self.drift_
+        before = {} if drift is None else vars(drift).copy()
+        if drift is not None:
+            drift.skip(len(scores)) if rows is None else drift.observe(rows)
         try:
             self.martingale_.observe(scores, categories=categories)
         except BaseException:
-            if self.drift_ is not None:
-                vars(self.drift_).update(before)
+            if drift is not None:
+                vars(drift).update(before)
             raise
         return self
 
@@ -164,6 +168,13 @@ features has moved by 2.41 of its standard deviations, 12 times as far as by cha
     @property
     def n_seen_(self):
         return self.martingale_.n_seen_
+
+    @property
+    def identity(self):
+        """What tells the calibration of this line, and what is asked of the monitor, from others: a text."""
+        scores = np.ascontiguousarray(self.detector.out_of_fold_scores_, dtype=np.float64)
+        asked = f"{self.alpha} {self.run_length} {self.defect_share}".encode()
+        return hashlib.sha256(scores.tobytes() + asked).hexdigest()
 
     def what_moved(self, since=None):
         """Return for each level and place how far the mean of the recent images lies from the normal ones.
@@ -259,7 +270,7 @@ features has moved by 2.41 of its standard deviations, 12 times as far as by cha
         arrays = {f"martingale.{name}": value for name, value in self.martingale_.get_state().items()}
         if self.drift_ is not None:
             arrays |= {f"drift.{name}": value for name, value in self.drift_.get_state().items()}
-        arrays["line"] = self._digest()
+        arrays["line"] = np.array([self.identity])
         write_atomically(Path(path), lambda file: np.savez_compressed(file, **arrays))
 
     def load_state(self, path):
@@ -284,7 +295,7 @@ features has moved by 2.41 of its standard deviations, 12 times as far as by cha
         try:
             with np.load(content, allow_pickle=False) as archive:
                 arrays = dict(archive)
-            own = arrays["line"].tolist() == self._digest().tolist()
+            own = arrays["line"].tolist() == [self.identity]
         except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
             raise ValueError(f"{path} is damaged, or no state of a LineMonitor ({error}).") from error
         if not own:
@@ -296,12 +307,6 @@ features has moved by 2.41 of its standard deviations, 12 times as far as by cha
             if part is not None:
                 part.set_state({key.removeprefix(name): value for key, value in arrays.items() if key.startswith(name)})
         return self
-
-    def _digest(self):
-        """Return what tells this line, and what is asked of it, from others."""
-        scores = np.ascontiguousarray(self.detector.out_of_fold_scores_, dtype=np.float64)
-        asked = f"{self.alpha} {self.run_length} {self.defect_share}".encode()
-        return np.array([hashlib.sha256(scores.tobytes() + asked).hexdigest()])
 
     def _find_drift(self):
         if self.drift_ is None:

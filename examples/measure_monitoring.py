@@ -1,0 +1,245 @@
+"""The figures of docs/monitoring.md: false alarms, delays, and whether the words point the right way.
+
+Run with ``python examples/measure_monitoring.py --section guarantee`` (four minutes on two CPU cores), ``delays`` or
+``causes`` (each some minutes, and more once, to compute the features, which are kept); needs the extra ``demo``.
+``--sets DIR/mvtec_ad/bottle ...`` adds folders in the MVTec layout to ``causes``.
+"""
+
+import argparse
+import time
+
+import numpy as np
+from joblib import Parallel, delayed
+from PIL import Image, ImageFilter
+from scipy import stats
+
+from skgad import DeepFeatureTransformer, FPRThresholdCV, MahalanobisDetector
+from skgad.datasets import load_elpv, load_image_folder
+from skgad.monitoring import ConformalTestMartingale, LineMonitor
+
+FPR, BATCH = 0.05, 50
+
+
+# False alarms
+
+
+def simulate(seed, n_calibration, n_new, mode, defects, options):
+    """Return the number of the image of a false alarm, or NaN."""
+    rng = np.random.default_rng(seed)
+    if mode == "split":
+        calibration, new = rng.standard_t(4, size=n_calibration), rng.standard_t(4, size=n_new)
+    else:  # leave-one-out scores of a Gaussian, and scores of new rows by the one of all
+        rows = rng.normal(size=(n_calibration + n_new, 60)) * np.logspace(0, -2, 60)
+        detector = MahalanobisDetector().fit(rows[:n_calibration])
+        calibration = detector.leave_one_out_scores(rows[:n_calibration])
+        new = detector.score_samples(rows[n_calibration:])
+    new[rng.random(n_new) < defects] -= 1000
+    martingale = ConformalTestMartingale(random_state=seed, **options).fit(calibration)
+    if mode == "split" and options.get("fixed"):
+        raise ValueError
+    alarm = martingale.observe(new).alarm_at_
+    return np.nan if alarm is None else alarm
+
+
+def simulate_fixed(seed, n_calibration, n_new):
+    """The same where new scores are ranked among the calibration's alone."""
+    rng = np.random.default_rng(seed)
+    calibration, new = np.sort(rng.standard_t(4, size=n_calibration)), rng.standard_t(4, size=n_new)
+    p_values = (np.searchsorted(calibration, new) + rng.random(n_new)) / (n_calibration + 1)
+    martingale = ConformalTestMartingale(random_state=seed).fit(calibration)
+    return martingale._bet(p_values).max() >= martingale.log_threshold_
+
+
+def report_guarantee():
+    with Parallel(n_jobs=2) as pool:
+        print("1,000 streams of 2,000 images that do not change; alpha = 0.01 unless said")
+        for title, n, mode, defects, options in [
+            ("split calibration, n = 200", 200, "split", 0, {}),
+            ("split calibration, n = 200, alpha = 0.1", 200, "split", 0, {"alpha": 0.1}),
+            ("leave-one-out, n = 200, 60 features", 200, "loo", 0, {}),
+            ("leave-one-out, n = 200, alpha = 0.1", 200, "loo", 0, {"alpha": 0.1}),
+            ("split, 2 % of defects, alpha = 0.1", 200, "split", 0.02, {"alpha": 0.1}),
+            ("split, 5 % of defects, alpha = 0.1", 200, "split", 0.05, {"alpha": 0.1}),
+            ("split, 2 %, defect_share=0, alpha = 0.1", 200, "split", 0.02, {"alpha": 0.1, "defect_share": 0}),
+        ]:
+            jobs = (delayed(simulate)(seed, n, 2000, mode, defects, options) for seed in range(1000))
+            alarms = np.isfinite(pool(jobs))
+            print(f"  {title:42s} false alarms {100 * alarms.mean():5.1f} %", flush=True)
+        fixed = np.mean(pool(delayed(simulate_fixed)(seed, 200, 2000) for seed in range(1000)))
+        print(f"  {'ranked among the calibration alone, n = 200':42s} false alarms {100 * fixed:5.1f} %")
+        jobs = (delayed(simulate)(seed, 200, 4000, "split", 0, {"run_length": 1000}) for seed in range(200))
+        ends = np.nan_to_num(pool(jobs), nan=4000)
+        print(f"  run_length=1000: the mean of 200 run lengths, cut at 4,000 images, is {ends.mean():.0f}")
+        for name, test in RIVALS.items():
+            jobs = (delayed(simulate_rival)(test, seed, 200, 2000) for seed in range(200))
+            print(f"  {name:42s} false alarms {100 * np.mean(pool(jobs)):5.1f} % (200 streams)")
+
+
+# What others do: batches of so many images
+
+
+def control_chart(calibration, new):
+    """Return whether the rate of alarms of a batch lies above three sigma, as on a p-chart."""
+    rate = np.mean(new < np.sort(calibration)[int((len(calibration) + 1) * FPR) - 1])
+    return rate > FPR + 3 * np.sqrt(FPR * (1 - FPR) / len(new))
+
+
+def kolmogorov_smirnov(calibration, new):
+    """Return whether the two-sample test refuses a batch at the level of three sigma."""
+    return stats.ks_2samp(calibration, new).pvalue < 0.0027
+
+
+def population_stability(calibration, new):
+    """Return whether the population stability index of a batch, over deciles, exceeds 0.25."""
+    edges = np.quantile(calibration, np.arange(0.1, 1, 0.1))
+    old, now = (np.bincount(np.searchsorted(edges, one), minlength=10) / len(one) for one in (calibration, new))
+    old, now = (np.maximum(one, 1e-4) for one in (old, now))
+    return np.sum((now - old) * np.log(now / old)) > 0.25
+
+
+RIVALS = {
+    "p-chart of the alarm rate": control_chart,
+    "Kolmogorov-Smirnov test": kolmogorov_smirnov,
+    "population stability index": population_stability,
+}
+
+
+def first_alarm(test, calibration, new):
+    """Return the number of the image at which a batch raises an alarm, None for none."""
+    for end in range(BATCH, len(new) + 1, BATCH):
+        if test(calibration, new[end - BATCH : end]):
+            return end - 1
+    return None
+
+
+def simulate_rival(test, seed, n_calibration, n_new):
+    rng = np.random.default_rng(seed)
+    return first_alarm(test, rng.standard_t(4, size=n_calibration), rng.standard_t(4, size=n_new)) is not None
+
+
+# Real images, altered
+
+
+def brighten(share):
+    return lambda image: np.clip(np.rint(image * (1 + share)), 0, 255).astype(np.uint8)
+
+
+def defocus(image):
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(1)))
+
+
+def shift(image):
+    return np.roll(np.pad(image, ((0, 0), (3, 3), (0, 0)), mode="edge"), 3, axis=1)[:, 3:-3]
+
+
+def light_from_the_left(image):
+    ramp = np.linspace(1.08, 0.92, image.shape[1])[np.newaxis, :, np.newaxis]
+    return np.clip(np.rint(image * ramp), 0, 255).astype(np.uint8)
+
+
+CHANGES = {
+    "5 % brighter": (brighten(0.05), {"brighter"}),
+    "20 % brighter": (brighten(0.2), {"brighter"}),
+    "5 % darker": (brighten(-0.05), {"darker"}),
+    "1 px out of focus": (defocus, {"out of focus"}),
+    "shifted by 3 px": (shift, {"moved to the right"}),
+    "lit from the left": (light_from_the_left, {"light from the left"}),
+}
+
+
+def read(path):
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def report_delays():
+    extractor = DeepFeatureTransformer("tf_efficientnet_lite0", grid=(1, 2), cache=True)
+    for kind in ("mono", "poly"):
+        paths, y = load_elpv(kind)
+        paths = [path for path, label in zip(paths, y, strict=True) if label == 1]
+        plain = extractor.fit_transform(paths)
+        pictures = [read(path) for path in paths]
+        altered = {"none": plain}
+        altered |= {
+            name: extractor.transform([change(one) for one in pictures]) for name, (change, _) in CHANGES.items()
+        }
+        print(
+            f"ELPV {kind}: images after the change to the alarm; median of ten splits (found in); before it: false alarms"
+        )
+        for name, features in altered.items():
+            delays = {key: [] for key in ("alpha=0.01", "run_length=1000", *RIVALS)}
+            for split in range(10):
+                order = np.random.default_rng(split).permutation(len(paths))
+                train, new = order[: len(paths) // 2], np.sort(order[len(paths) // 2 :])
+                before, after = np.array_split(new, 2)
+                detector = FPRThresholdCV(MahalanobisDetector(levels="joint"), fpr=FPR).fit(plain.iloc[np.sort(train)])
+                scores = np.concatenate(
+                    [detector.score_samples(plain.iloc[before]), detector.score_samples(features.iloc[after])]
+                )
+                for key, options in (("alpha=0.01", {}), ("run_length=1000", {"run_length": 1000})):
+                    martingale = ConformalTestMartingale(random_state=split, **options)
+                    alarm = martingale.fit(detector.out_of_fold_scores_).observe(scores).alarm_at_
+                    delays[key].append(np.nan if alarm is None else alarm - len(before))
+                for key, test in RIVALS.items():
+                    begin = len(before) % BATCH  # so that a batch begins with the change
+                    alarm = first_alarm(test, detector.out_of_fold_scores_, scores[begin:])
+                    delays[key].append(np.nan if alarm is None else alarm + begin - len(before))
+            print(f"  {name}")
+            for key, values in delays.items():
+                values = np.array(values)
+                found, early = values[values >= 0], int(np.sum(values < 0))
+                median = f"{np.median(found) + 1:4.0f} ({len(found)})" if len(found) else "   - (0)"
+                print(f"    {key:28s} {median}   false alarms {early}", flush=True)
+
+
+def report_causes(sets):
+    extractor = DeepFeatureTransformer("tf_efficientnet_lite0", grid=(1, 2), cache=True)
+    data = {}
+    for kind in ("mono", "poly"):
+        paths, y = load_elpv(kind)
+        data[f"ELPV {kind}"] = [path for path, label in zip(paths, y, strict=True) if label == 1]
+    for folder in sets:
+        data[folder.rstrip("/").rsplit("/", 1)[-1]] = list(load_image_folder(folder).X_train)
+    right, total = 0, 0
+    for name, paths in data.items():
+        features = extractor.fit_transform(paths)
+        said = {}
+        for change, (function, _) in {"none": (lambda image: image, set()), **CHANGES}.items():
+            said[change] = []
+            for split in range(3):
+                order = np.random.default_rng(split).permutation(len(paths))
+                train, new = order[: len(paths) * 6 // 10], order[len(paths) * 6 // 10 :][:48]
+                detector = FPRThresholdCV(MahalanobisDetector(levels="joint"), fpr=FPR).fit(features.iloc[train])
+                pictures = [function(read(paths[at])) for at in new]
+                monitor = LineMonitor(detector, random_state=split)
+                monitor._front = extractor  # the features in front of the detector
+                monitor.observe(pictures)
+                table = monitor.compare_alterations(pictures, since=0)
+                said[change].append((table["alteration"][0], round(float(table["cosine"][0]), 2)))
+        for change, first in said.items():
+            hits = (
+                sum(one in CHANGES[change][1] and cosine >= 0.15 for one, cosine in first)
+                if change != "none"
+                else sum(cosine < 0.15 for _, cosine in first)
+            )
+            right, total = right + hits, total + 3
+            print(f"{name:12s} {change:18s} right in {hits} of 3: {first}", flush=True)
+    print(f"right in {right} of {total}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--section", choices=("guarantee", "delays", "causes"), required=True)
+    parser.add_argument("--sets", nargs="*", default=[])
+    arguments = parser.parse_args()
+    start = time.monotonic()
+    if arguments.section == "guarantee":
+        report_guarantee()
+    elif arguments.section == "delays":
+        report_delays()
+    else:
+        report_causes(arguments.sets)
+    print(f"{time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
