@@ -35,8 +35,6 @@ def simulate(seed, n_calibration, n_new, mode, defects, options):
         new = detector.score_samples(rows[n_calibration:])
     new[rng.random(n_new) < defects] -= 1000
     martingale = ConformalTestMartingale(random_state=seed, **options).fit(calibration)
-    if mode == "split" and options.get("fixed"):
-        raise ValueError
     alarm = martingale.observe(new).alarm_at_
     return np.nan if alarm is None else alarm
 
@@ -162,9 +160,7 @@ def report_delays():
         altered |= {
             name: extractor.transform([change(one) for one in pictures]) for name, (change, _) in CHANGES.items()
         }
-        print(
-            f"ELPV {kind}: images after the change to the alarm; median of ten splits (found in); before it: false alarms"
-        )
+        print(f"ELPV {kind}: images from the change to the alarm, median of ten splits (found in); false alarms before")
         for name, features in altered.items():
             delays = {key: [] for key in ("alpha=0.01", "run_length=1000", *RIVALS)}
             for split in range(10):

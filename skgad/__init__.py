@@ -19,6 +19,7 @@ __all__ = [
     "LevelwiseDetector",
     "LevelwiseTransformer",
     "MahalanobisDetector",
+    "MahalanobisMixture",
     "NormalRowsOnly",
     "__version__",
     "as_labels",

@@ -47,6 +47,7 @@ from ._detectors._cellwise import CellwiseDetector as CellwiseDetector
 from ._detectors._levelwise import LevelwiseDetector as LevelwiseDetector
 from ._detectors._levelwise import LevelwiseTransformer as LevelwiseTransformer
 from ._detectors._mahalanobis import MahalanobisDetector as MahalanobisDetector
+from ._detectors._mixture import MahalanobisMixture as MahalanobisMixture
 from ._detectors._normal_rows_only import NormalRowsOnly as NormalRowsOnly
 from ._detectors._npca import NPCA as NPCA
 from ._gaussian._laws import sigma_to_fpr as sigma_to_fpr

@@ -24,6 +24,7 @@ from skgad import (
     LevelwiseDetector,
     LevelwiseTransformer,
     MahalanobisDetector,
+    MahalanobisMixture,
     NormalRowsOnly,
 )
 from skgad._conventions._decisions import ScoredOutlierMixin
@@ -52,6 +53,7 @@ ESTIMATORS = [
     (FPRThresholdCV(MahalanobisDetector(), fpr=0.2, cv="loo"), {}),
     (FPRThresholdCV(LocalOutlierFactor(5, novelty=True), fpr=0.2, cv=3), {}),
     (MahalanobisDetector(levels="joint", fpr=0.2), {}),
+    (MahalanobisMixture(1, fpr=0.2), {}),
     (FullConformalThreshold(MahalanobisDetector(), fpr=0.2), {}),
     (LevelwiseTransformer(PCA(1)), {}),
     (LevelwiseDetector(MahalanobisDetector(fpr=0.2)), {}),

@@ -169,6 +169,11 @@ def merge(one, other):
     )
 
 
+def at_zero(sample):
+    """Return the moments of the rows less their mean: about another mean, zero, and otherwise the same."""
+    return replace(sample, pivot=np.zeros_like(sample.pivot), offset=np.zeros_like(sample.offset))
+
+
 def remove(whole, part):
     """Return the moments of a sample without some of its rows.
 
