@@ -17,7 +17,7 @@ from skgad import DeepFeatureTransformer, FPRThresholdCV, MahalanobisDetector
 from skgad.datasets import load_elpv, load_image_folder
 from skgad.monitoring import ConformalTestMartingale, LineMonitor
 
-FPR, BATCH = 0.05, 50
+FPR, BATCH, ALIKE = 0.05, 50, 0.15
 
 
 # False alarms
@@ -156,35 +156,39 @@ def report_delays():
         paths = [path for path, label in zip(paths, y, strict=True) if label == 1]
         plain = extractor.fit_transform(paths)
         pictures = [read(path) for path in paths]
-        altered = {"none": plain}
-        altered |= {
-            name: extractor.transform([change(one) for one in pictures]) for name, (change, _) in CHANGES.items()
-        }
+        altered = {"no change, in file order": plain, "no change": plain}
+        for name, (change, _) in CHANGES.items():
+            altered[name] = extractor.transform([change(one) for one in pictures])
         print(f"ELPV {kind}: images from the change to the alarm, median of ten splits (found in); false alarms before")
         for name, features in altered.items():
             delays = {key: [] for key in ("alpha=0.01", "run_length=1000", *RIVALS)}
             for split in range(10):
                 order = np.random.default_rng(split).permutation(len(paths))
-                train, new = order[: len(paths) // 2], np.sort(order[len(paths) // 2 :])
-                before, after = np.array_split(new, 2)
-                detector = FPRThresholdCV(MahalanobisDetector(levels="joint"), fpr=FPR).fit(plain.iloc[np.sort(train)])
+                train, new = order[: len(paths) // 2], order[len(paths) // 2 :]
+                before, after = np.array_split(np.sort(new) if "order" in name else new, 2)
+                detector = FPRThresholdCV(MahalanobisDetector(levels="joint"), fpr=FPR).fit(plain.iloc[train])
                 scores = np.concatenate(
                     [detector.score_samples(plain.iloc[before]), detector.score_samples(features.iloc[after])]
                 )
-                for key, options in (("alpha=0.01", {}), ("run_length=1000", {"run_length": 1000})):
-                    martingale = ConformalTestMartingale(random_state=split, **options)
-                    alarm = martingale.fit(detector.out_of_fold_scores_).observe(scores).alarm_at_
-                    delays[key].append(np.nan if alarm is None else alarm - len(before))
-                for key, test in RIVALS.items():
-                    begin = len(before) % BATCH  # so that a batch begins with the change
-                    alarm = first_alarm(test, detector.out_of_fold_scores_, scores[begin:])
-                    delays[key].append(np.nan if alarm is None else alarm + begin - len(before))
+                for key, values in delays.items():
+                    values.append(find_alarm(key, detector.out_of_fold_scores_, scores, split) - len(before))
             print(f"  {name}")
             for key, values in delays.items():
                 values = np.array(values)
                 found, early = values[values >= 0], int(np.sum(values < 0))
-                median = f"{np.median(found) + 1:4.0f} ({len(found)})" if len(found) else "   - (0)"
+                median = f"{np.median(found) + 1:4.0f} ({len(found):2d})" if len(found) else "   - ( 0)"
                 print(f"    {key:28s} {median}   false alarms {early}", flush=True)
+
+
+def find_alarm(key, calibration, scores, seed):
+    """Return the number of the image of the alarm, NaN for none; batches begin with the change, in the middle."""
+    if key in RIVALS:
+        begin = (len(scores) + 1) // 2 % BATCH
+        alarm = first_alarm(RIVALS[key], calibration, scores[begin:])
+        return np.nan if alarm is None else alarm + begin
+    options = {"run_length": 1000} if key.startswith("run_length") else {}
+    alarm = ConformalTestMartingale(random_state=seed, **options).fit(calibration).observe(scores).alarm_at_
+    return np.nan if alarm is None else alarm
 
 
 def report_causes(sets):

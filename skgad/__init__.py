@@ -21,6 +21,7 @@ __all__ = [
     "MahalanobisDetector",
     "MahalanobisMixture",
     "NormalRowsOnly",
+    "TrainingSetCleaner",
     "__version__",
     "as_labels",
     "load_line",

@@ -38,6 +38,7 @@ from . import (
 from . import (
     spatial as spatial,
 )
+from ._calibration._cleaner import TrainingSetCleaner as TrainingSetCleaner
 from ._calibration._combined import CombinedDetector as CombinedDetector
 from ._calibration._full_conformal import FullConformalThreshold as FullConformalThreshold
 from ._calibration._threshold import FPRThreshold as FPRThreshold
