@@ -1,5 +1,6 @@
-"""Why an image is anomalous: which level, which place and which channels its distance comes from."""
+"""Why an image is anomalous: which level, place and channels; and what a training set is worth."""
 
+from ._diagnose import Diagnosis, diagnose
 from ._explain import explain
 
-__all__ = ["explain"]
+__all__ = ["Diagnosis", "diagnose", "explain"]

@@ -11,7 +11,7 @@ from .._images._geometry import whole_box
 from .._judge import CHUNK, Judge, in_chunks
 from .._line_file import describe_line, find_extractor
 from ..exceptions import ImageError
-from ..inspection import explain
+from ..inspection import diagnose, explain
 from ._overlays import lay_map_over, read_small
 
 MOST_THUMBNAILS = 5000  # of 2 to 3 kB: with the large pictures a page stays below 25 MB
@@ -62,6 +62,7 @@ def gather(line, images, names, y=None, kinds=None, learnt=None, progress=iter):
         "learnt": (-detector.out_of_fold_scores_).tolist(),
         "staircase": {"edges": (-edges[::-1]).tolist(), "p": p_values[::-1].tolist()},
         "suspects": _find_suspects(detector, learnt),
+        "diagnosis": _diagnose(detector),
         "line": describe_line(line),
     }
 
@@ -103,6 +104,12 @@ def _explain(judge, image):
             return None
         parts = [(name_part(row.level, row.cell), float(row.contribution)) for row in table.itertuples(index=False)]
     return [[name, round(value, 3)] for name, value in sorted(parts, key=lambda part: -abs(part[1]))[:_MOST_PARTS]]
+
+
+def _diagnose(detector):
+    """Return what there is to say of the learnt images as a whole, where the line has kept their features."""
+    rows = detector.learnt_rows()
+    return [] if rows is None else diagnose(rows).sentences
 
 
 def _find_suspects(detector, learnt):
