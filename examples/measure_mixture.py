@@ -1,4 +1,4 @@
-"""The table of docs/monitoring.md on several normal modes: one Gaussian, a mixture, a model each.
+"""The table of docs/when_it_fails.md on several normal modes: one Gaussian, a mixture, a model each.
 
 Mono- and polycrystalline solar cells together, 352 + 552 and 30 + 552 of them, and folders in the MVTec layout as one
 product family. Run with ``python examples/measure_mixture.py --sets DIR/mvtec_ad/bottle ...``; needs the extra

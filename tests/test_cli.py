@@ -206,6 +206,16 @@ def test_update_names_photographs_that_the_line_calls_anomalous(line, damaged, t
     assert "calls 3 of 3 anomalous" in capsys.readouterr().err
 
 
+def test_update_with_a_window_forgets_the_oldest(line, tmp_path, capsys):
+    more = draw(tmp_path / "more", 4, seed=9)
+    kept = tmp_path / "kept.skgad"
+    assert main(["update", str(line), str(more), "-o", str(kept), "--window", "30"]) == 0
+    assert "Forgotten: 4 older ones." in capsys.readouterr().out
+    detector, before = load_line(kept)[-1], load_line(line)[-1]
+    assert len(detector.out_of_fold_scores_) == 30
+    np.testing.assert_allclose(detector.learnt_rows()[:26], before.learnt_rows()[4:], rtol=1e-6, atol=1e-12)
+
+
 def test_inspect_says_what_a_file_holds(line, capsys):
     assert main(["inspect", str(line)]) == 0
     assert "tf_efficientnet_lite0.in1k at 64 x 64 pixels" in capsys.readouterr().out

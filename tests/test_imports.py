@@ -7,7 +7,8 @@ import skgad
 def test_import_is_light():
     code = """
 import sys
-import skgad, skgad.benchmark, skgad.datasets, skgad.deep, skgad.inspection, skgad.plotting, skgad.spatial
+import skgad, skgad.benchmark, skgad.datasets, skgad.deep, skgad.inspection
+import skgad.monitoring, skgad.plotting, skgad.spatial
 sys.exit(", ".join({"torch", "timm", "matplotlib", "skimage", "polars", "cv2"} & sys.modules.keys()) or None)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -24,9 +24,9 @@ def few_cells(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def run(text):
+def run(text, at_least=2):
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) >= 2
+    assert len(blocks) >= at_least
     namespace = {}
     for block in blocks:
         exec(compile(block, "documentation", "exec"), namespace)  # noqa: S102
@@ -47,7 +47,7 @@ def test_guide_runs(few_cells):
     guide = guide.replace("300", "60").replace("400", "80").replace(":100]", ":20]")
     namespace = run(guide)
     assert len(namespace["suspects"]) == 10
-    assert namespace["detector"].n_samples_seen_ == 120
+    assert namespace["detector"].n_samples_seen_ == namespace["cleaner"].kept_.sum()
 
 
 def test_there_are_two_set_up_commands_and_they_name_what_is_there():
@@ -71,6 +71,12 @@ def test_page_on_the_line_runs(few_cells, export_once, capsys):
     namespace = run((ROOT / "docs" / "line.md").read_text())
     assert namespace["agreement"].n_other_labels == 0
     assert "tf_efficientnet_lite0.in1k learnt 120 images" in capsys.readouterr().out
+
+
+def test_page_on_monitoring_runs(few_cells, capsys):
+    namespace = run((ROOT / "docs" / "monitoring.md").read_text(), at_least=1)
+    assert namespace["monitor"].n_seen_ == 30
+    assert "30 images, no alarm" in capsys.readouterr().out
 
 
 def test_page_on_extensions_runs(few_cells, capsys):

@@ -52,6 +52,57 @@ def test_an_update_is_a_fit_on_all_images(detector, times):
     assert before is not updated.estimator_
 
 
+@pytest.mark.parametrize("detector", DETECTORS)
+@pytest.mark.parametrize("times", [1, 15])
+def test_what_is_forgotten_leaves_a_fit_on_the_others(detector, times):
+    X, new = draw(60, times), draw(40, times, seed=1)
+    left = np.delete(np.arange(60), [0, 7, 59])
+    expected = FPRThresholdCV(detector, fpr=0.1).fit(X.iloc[left])
+    forgetful = FPRThresholdCV(detector, fpr=0.1).fit(X[:40]).update(X[40:]).forget([59, 0, 7])
+    assert_same(forgetful, expected, new)
+
+
+def test_a_frozen_detector_forgets_of_its_calibration():
+    X = draw(90)
+    frozen = FrozenEstimator(MahalanobisDetector().fit(X[:40]))
+    expected = FPRThresholdCV(frozen, fpr=0.1).fit(X[60:])
+    assert_same(FPRThresholdCV(frozen, fpr=0.1).fit(X[40:]).forget(range(20)), expected, X[:10])
+
+
+def test_groups_and_categories_are_forgotten_with_their_images():
+    X, groups, kinds = draw(80), np.arange(80) // 2, np.repeat(["a", "b"], 40)
+    frozen = FrozenEstimator(MahalanobisDetector().fit(draw(40, seed=3)))
+    left = np.delete(np.arange(80), np.arange(10))
+    one = FPRThresholdCV(frozen, fpr=0.1).fit(X, groups=groups, categories=kinds).forget(range(10))
+    other = FPRThresholdCV(frozen, fpr=0.1).fit(X.iloc[left], groups=groups[left], categories=kinds[left])
+    assert one.offsets_ == other.offsets_
+    assert one.n_groups_ == other.n_groups_ == 35
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([0, 0], "different positions"),
+        ([0.5], "different positions"),
+        ([[0]], "different positions"),
+        ([-1], r"rows must lie in 0\.\.59; got -1"),
+        ([60], r"rows must lie in 0\.\.59"),
+        (range(60), "No image would be left"),
+        (range(55), "cannot be reached with n_samples = 5"),
+    ],
+)
+def test_what_cannot_be_forgotten_is_refused_and_changes_nothing(rows, message):
+    detector = FPRThresholdCV(MahalanobisDetector(), fpr=0.1).fit(draw(60))
+    before = detector.out_of_fold_scores_.copy()
+    with pytest.raises(ValueError, match=message):
+        detector.forget(rows)
+    np.testing.assert_array_equal(detector.out_of_fold_scores_, before)
+    np.testing.assert_array_equal(detector.forget([]).out_of_fold_scores_, before)
+    refitted = FPRThresholdCV(LocalOutlierFactor(novelty=True), fpr=0.1).fit(draw(60).to_numpy())
+    with pytest.raises(ValueError, match="was calibrated by refits"):
+        refitted.forget([0])
+
+
 def test_an_update_is_of_normal_images_in_any_container():
     X, y = draw(60), np.where(np.arange(60) < 50, 1, -1)
     expected = FPRThresholdCV(MahalanobisDetector(), fpr=0.1).fit(X[:50])

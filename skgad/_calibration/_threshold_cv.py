@@ -8,7 +8,6 @@ from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
-from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
 from .._conventions._columns import take_names
@@ -21,9 +20,8 @@ from .._conventions._transaction import all_or_nothing
 from .._conventions._warnings import warn
 from ..exceptions import WorkingPointWarning
 from ._calibrated import CalibratedMixin
-from ._closed_form import fit_tail, to_rows, with_new_tail
 from ._inner_maps import InnerMapsMixin
-from ._kept_rows import join_rows, keep_rows
+from ._kept_rows import keep_rows
 from ._learnt_columns import refuse_learnt_columns
 from ._out_of_fold import (
     choose_cv,
@@ -31,14 +29,14 @@ from ._out_of_fold import (
     find_consumer,
     find_splitter,
     fit_and_score,
-    inflation,
     is_frozen,
     list_folds,
 )
+from ._updates import UpdatesMixin
 from ._working_point import Labels, WorkingPoint, check_reachable, count_groups, read_small_categories
 
 
-class FPRThresholdCV(InnerMapsMixin, CalibratedMixin, MetaEstimatorMixin, StampedEstimator):
+class FPRThresholdCV(UpdatesMixin, InnerMapsMixin, CalibratedMixin, MetaEstimatorMixin, StampedEstimator):
     r"""Set the threshold of any outlier detector at a false-positive rate, by cross-validation on the normal images.
 
     Every normal image is scored by an `estimator` that has not seen it; the threshold is the conformal quantile of
@@ -247,60 +245,6 @@ class FPRThresholdCV(InnerMapsMixin, CalibratedMixin, MetaEstimatorMixin, Stampe
             )
         return self
 
-    @all_or_nothing
-    def update(self, X, y=None, *, groups=None, categories=None):
-        """Learn more normal images, and calibrate on them too: the result is that of a fit on all so far and these.
-
-        Parameters
-        ----------
-        X : array-like, frame or sequence of length n_samples
-            New images, of which one is enough.
-        y : array-like of shape (n_samples,), default=None
-            As in `fit`.
-        groups, categories : array-like of shape (n_samples,), default=None
-            As in `fit`, for these images; where that had them.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If the detector leaves no single images out in closed form, and is not frozen: fit it on all images; if
-            groups or categories are missing or come first now; and as `fit`. The estimator is what it was before.
-
-        Notes
-        -----
-        A frozen detector stays as it is, and is calibrated on more images. Any other learns from the features of all
-        images so far, which are kept for that: a pickle holds them, once.
-        """
-        check_is_fitted(self)
-        normals, before = read_normals(X, y), self._point
-        before.check(categories)
-        more = Labels.read(groups, categories, X, normals.rows)
-        labels = self._labels.join(more)
-        with normals.errors_for_caller():
-            if self._frozen:
-                scores = check_scores(self.estimator_, read_scores(self.estimator_, normals.X), normals.rows)
-                self.out_of_fold_scores_ = np.concatenate([self.out_of_fold_scores_, scores])
-            else:
-                self._learn_more(normals)
-        self._labels = labels
-        self._settle(before.on(self.out_of_fold_scores_, labels))
-        return self
-
-    def learnt_rows(self):
-        """Return the features of the normal images, where they are kept for `update`: of a fit without refits.
-
-        Returns
-        -------
-        array or frame of shape (n_normals, n_features), or None
-            What the steps that learn were fitted on, in the order of ``out_of_fold_scores_``.
-        """
-        check_is_fitted(self)
-        return None if self._rows is None else self._rows.get(self.estimator_)
-
     def get_metadata_routing(self):
         """Return where metadata go: ``groups`` to this estimator, and what they request to the detector and splitter.
 
@@ -346,24 +290,6 @@ class FPRThresholdCV(InnerMapsMixin, CalibratedMixin, MetaEstimatorMixin, Stampe
         self._keep(found.estimator, found.out_of_fold, found.in_sample)
         self._rows = None if found.rows is None else keep_rows(found.estimator, found.rows)
         return found.drift
-
-    def _learn_more(self, normals):
-        """Set what `_score_out_of_fold` sets, of the rows that were kept and these."""
-        if self._rows is None:
-            raise ValueError(
-                f"{self.estimator_!r}, with cv={self.cv!r}, was calibrated by refits, which take all images: fit it "
-                "anew on the old and the new ones. A MahalanobisDetector with cv=None, and a FrozenEstimator, take "
-                "updates."
-            )
-        rows = join_rows(self._rows.get(self.estimator_), to_rows(self.estimator_, normals.X))
-        estimator = with_new_tail(self.estimator_)
-        scores = fit_tail(estimator, rows)
-        self._keep(estimator, *(check_scores(estimator, one, np.arange(len(one))) for one in scores))
-        self._rows = keep_rows(estimator, rows)
-
-    def _keep(self, estimator, out_of_fold, in_sample):
-        self.estimator_, self.out_of_fold_scores_ = estimator, out_of_fold
-        self.inflation_ = inflation(out_of_fold, in_sample)
 
     def _count_folds(self, cv):
         return int(cv) if counts_folds(cv) and not is_frozen(self.estimator) else 1

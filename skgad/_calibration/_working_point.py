@@ -34,6 +34,12 @@ class Labels:
         kinds = None if categories is None else read_categories(categories, count_samples(X), rows)
         return cls(None if groups is None else np.asarray(groups)[rows], numbers, kinds)
 
+    def take(self, rows):
+        """Return those of some of the images."""
+        groups = None if self.groups is None else self.groups[rows]
+        numbers = None if groups is None else number_groups(groups, len(groups), np.arange(len(groups)))
+        return Labels(groups, numbers, None if self.categories is None else self.categories[rows])
+
     def join(self, more):
         """Return those of the images of both."""
         if (self.groups is None) != (more.groups is None):

@@ -37,6 +37,13 @@ class Diagnosis:
         The positions of images that are nearly the same, the largest group first.
     dominating : DataFrame of shape (n_found, 3)
         ``image``, ``level``, and ``share`` of the level's variance that it alone makes up.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgad.inspection import diagnose
+    >>> print(diagnose(np.random.default_rng(0).normal(size=(100, 20))))
+    100 images: none repeats or outweighs others, and every level tells something.
     """
 
     n_samples: int

@@ -83,7 +83,7 @@ class LineMonitor:
 features has moved by 2.41 of its standard deviations, 12 times as far as by chance.
     """
 
-    def __init__(self, line, *, alpha=0.01, run_length=None, defect_share=0.05, normal=None, random_state=None):
+    def __init__(self, line, *, alpha=0.01, run_length=None, defect_share=0.05, random_state=None, normal=None):
         self.detector, self._front = _split(line)
         point: Any = self.detector._point
         if point.numbers is not None:

@@ -27,9 +27,9 @@ def make_axes(caller, ax, layout="constrained", **figure_options):
     return plt.subplots(layout=layout, **figure_options)[1] if ax is None else ax
 
 
-def place_legend(ax):
+def place_legend(ax, **options):
     """Draw the legend above the axes, where it hides nothing."""
-    return ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, frameon=False)
+    return ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, frameon=False, **options)
 
 
 def check_axes(ax, n_axes, wanted):

@@ -144,8 +144,7 @@ class DriftDisplay:
                 options = {"color": ANOMALOUS, "linestyle": ":", "label": f"changed at about {self.change_at}"}
                 self.change_line_ = ax.axvline(self.change_at, **options)
         ax.set_ylabel("evidence of a\nchange, powers of ten")
-        self.legend_ = place_legend(ax)
-        self.legend_.set_ncols(2)
+        self.legend_ = place_legend(ax, ncols=2)
 
     def _draw_levels(self, ax):
         squares = self.drift.assign(square=self.drift["ratio"] ** 2)
