@@ -90,8 +90,8 @@ def test_what_cannot_be_cleaned_is_refused_or_warned_of():
     X, _ = draw()
     with pytest.raises(ValueError, match="fdr must be a share"):
         TrainingSetCleaner(fdr=1.0).fit(X)
-    with pytest.raises(ValueError, match="20 normal images at least"):
-        TrainingSetCleaner().fit(X[:19])
+    with pytest.raises(ValueError, match="10 normal images at least"):
+        TrainingSetCleaner().fit(X[:9])
     with pytest.raises(ValueError, match="takes the 210 images of the fit; got 3"):
         TrainingSetCleaner().fit(X).clean(X[:3])
     with pytest.raises(ValueError, match="All distances are the same"):

@@ -26,9 +26,11 @@ from skgad import (
     MahalanobisDetector,
     MahalanobisMixture,
     NormalRowsOnly,
+    TrainingSetCleaner,
 )
 from skgad._conventions._decisions import ScoredOutlierMixin
 from skgad.model_selection import LevelSelector
+from skgad.monitoring import FeatureDrift
 
 from .conftest import LITE0
 
@@ -60,6 +62,8 @@ ESTIMATORS = [
     (CombinedDetector([("a", MahalanobisDetector()), ("b", LocalOutlierFactor(5, novelty=True))], fpr=0.2, cv=3), {}),
     (LevelwiseDetector(OneClassSVM()), {}),
     (LevelSelector(), {}),
+    (FeatureDrift(), {}),
+    (TrainingSetCleaner(MahalanobisDetector()), {}),
     (NormalRowsOnly(StandardScaler()), {}),
     (NormalRowsOnly(OneClassSVM()), {}),
 ]

@@ -261,6 +261,28 @@ def test_a_timeline_holds_all_rows_in_few_bins():
         np.testing.assert_allclose(total, rows[start:end].sum(axis=0), atol=1e-9)
 
 
+def test_many_merged_timelines_have_few_bins():
+    timeline = Timeline(2)
+    for seed in range(200):
+        other = Timeline(2)
+        other.add(draw(5, 2, seed=seed), 0)
+        timeline.merge(other)
+    assert timeline.counts.sum() == 1000
+    assert len(timeline.counts) < 60
+
+
+def test_images_of_any_form_can_be_altered(line, textures):
+    monitor = LineMonitor(line, random_state=0).observe(textures[80:100])
+    as_floats = (textures[80:100] / 255).astype(np.float32)
+    expected = monitor.compare_alterations(textures[80:100])
+    found = monitor.compare_alterations(as_floats)
+    pd.testing.assert_frame_equal(
+        found.sort_values("alteration"), expected.sort_values("alteration"), check_like=True, atol=1e-3
+    )
+    grey = np.repeat(textures[80:100].mean(axis=-1, keepdims=True).astype(np.uint8), 3, axis=-1)
+    assert set(expected.index) - set(monitor.compare_alterations(grey)["alteration"]) == {"warmer", "cooler"}
+
+
 def test_similarity_is_the_cosine_of_whitened_shifts():
     X = draw(400, 5) @ draw(5, 5, seed=3)
     drift = FeatureDrift().fit(X).observe(X[:100] + 2.0)

@@ -9,7 +9,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import count_samples
+from .._conventions._columns import count_samples, take_names
 from .._conventions._normals import read_normals
 from .._conventions._parameters import check_int, check_share
 from .._conventions._scores import read_scores
@@ -20,6 +20,7 @@ from .._detectors._mahalanobis import MahalanobisDetector
 from ..exceptions import WorkingPointWarning
 from ._threshold_cv import FPRThresholdCV
 
+_FEWEST = 10  # images
 _CENTRE = np.linspace(0.05, 0.75, 30)  # quantiles that images which do not belong hardly move
 
 
@@ -53,6 +54,8 @@ class TrainingSetCleaner(MetaEstimatorMixin, StampedEstimator):
     estimator_ : estimator
         Fitted on the images that were kept.
     n_iter_ : int
+    n_features_in_, feature_names_in_ : int, ndarray of shape (`n_features_in_`,)
+        Number and names of the columns seen in ``fit``, where `estimator` keeps them.
 
     See Also
     --------
@@ -105,7 +108,7 @@ class TrainingSetCleaner(MetaEstimatorMixin, StampedEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, or there are fewer than twenty normal images.
+            If a parameter is out of range, or there are fewer than ten normal images.
 
         Warns
         -----
@@ -117,8 +120,10 @@ class TrainingSetCleaner(MetaEstimatorMixin, StampedEstimator):
         check_int("max_iter", self.max_iter)
         normals = read_normals(X, y)
         n_normals = len(normals)
-        if n_normals < 20:
-            raise ValueError(f"It takes 20 normal images at least to tell who does not belong; got {n_normals}.")
+        if n_normals < _FEWEST:
+            raise ValueError(
+                f"It takes {_FEWEST} normal images at least to tell who does not belong; got n_samples = {n_normals}."
+            )
         estimator = MahalanobisDetector(levels="joint") if self.estimator is None else self.estimator
         kept, times_out, settled = np.ones(n_normals, dtype=bool), np.zeros(n_normals, dtype=int), False
         with normals.errors_for_caller():
@@ -145,6 +150,7 @@ class TrainingSetCleaner(MetaEstimatorMixin, StampedEstimator):
         out = rows[~kept]
         self.suspects_ = out[np.argsort(self.scores_[out], kind="stable")]
         self.estimator_, self.n_iter_ = fitted, number
+        take_names(self, fitted)
         self._warn(n_normals, settled)
         return self
 

@@ -17,6 +17,24 @@ def _has_each_level(detector):
     return detector.levels == "each"  # behind a reduction a joint Gaussian is refitted
 
 
+def score_left_out(detector, X, y, measure):
+    """Return what `leave_one_out_scores` does, by a function from the rows that were learnt to their distances."""
+    check_is_fitted(detector)
+    learnt, _ = read_normal_rows(detector, X, y, reset=False)
+    if len(learnt) != detector.n_samples_seen_:
+        raise ValueError(
+            f"leave_one_out_scores takes the {detector.n_samples_seen_} rows that were learnt; got {len(learnt)}. "
+            "Where anomalous rows were left out of the fit, give y as there."
+        )
+    left_out = -measure(learnt)
+    rows = None if y is None else normal_rows(y, len(X))
+    if rows is None:
+        return left_out
+    scores = detector.score_samples(X)
+    scores[rows] = left_out
+    return scores
+
+
 class LeavingOutMixin:
     """Leave-one-out and out-of-fold scores of `MahalanobisDetector`."""
 
@@ -51,20 +69,7 @@ class LeavingOutMixin:
         ValueError
             If `X` has another number of rows, or the fit was by an estimator.
         """
-        check_is_fitted(self)
-        learnt, _ = read_normal_rows(self, X, y, reset=False)
-        if len(learnt) != self.n_samples_seen_:
-            raise ValueError(
-                f"leave_one_out_scores takes the {self.n_samples_seen_} rows that were learnt; got {len(learnt)}. "
-                "Where anomalous rows were left out of the fit, give y as there."
-            )
-        left_out = -self._gaussians.leave_one_out(learnt).sum(axis=1)
-        rows = None if y is None else normal_rows(y, len(X))
-        if rows is None:
-            return left_out
-        scores = self.score_samples(X)
-        scores[rows] = left_out
-        return scores
+        return score_left_out(self, X, y, lambda rows: self._gaussians.leave_one_out(rows).sum(axis=1))
 
     @all_or_nothing
     def fit_score_out_of_fold(self, X, fold):

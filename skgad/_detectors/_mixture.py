@@ -7,7 +7,6 @@ from sklearn.utils.validation import check_is_fitted
 from .._conventions._base import StampedEstimator
 from .._conventions._columns import read_columns, read_normal_rows
 from .._conventions._decisions import ScoredOutlierMixin
-from .._conventions._labels import normal_rows
 from .._conventions._levels import frame
 from .._conventions._parameters import check_bool, check_int, read_fpr
 from .._conventions._transaction import all_or_nothing
@@ -15,6 +14,7 @@ from .._gaussian._estimate import DIAGONAL_KINDS, KINDS
 from .._gaussian._laws import doubt_chi_square
 from .._gaussian._mode_gaussians import ModeGaussians
 from ._joint import check_levels, join_blocks, warn_behind_npca
+from ._leaving_out import score_left_out
 from ._modes import ModeFinder
 
 
@@ -256,21 +256,9 @@ class MahalanobisMixture(ScoredOutlierMixin, TransformerMixin, StampedEstimator)
             If `X` has another number of rows, or a tied covariance is "diagonal" or "identity".
         """
         check_is_fitted(self)
-        learnt, _ = read_normal_rows(self, X, y, reset=False)
-        if len(learnt) != self.n_samples_seen_:
-            raise ValueError(
-                f"leave_one_out_scores takes the {self.n_samples_seen_} rows that were learnt; got {len(learnt)}. "
-                "Where anomalous rows were left out of the fit, give y as there."
-            )
         if not self._gaussians.leaves_out():
             raise ValueError(f"covariance={self.covariance!r}, tied, leaves no single rows out: refit without them.")
-        left_out = -self._leave_one_out(learnt)
-        rows = None if y is None else normal_rows(y, len(X))
-        if rows is None:
-            return left_out
-        scores = self.score_samples(X)
-        scores[rows] = left_out
-        return scores
+        return score_left_out(self, X, y, self._leave_one_out)
 
     @all_or_nothing
     def fit_score_out_of_fold(self, X, fold):

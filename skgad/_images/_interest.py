@@ -116,6 +116,12 @@ def split(item):
     return (item.image, item.roi) if isinstance(item, MaskedImage) else (item, None)
 
 
+def decode_bytes(item, position):
+    """Return an image, without its region of interest, as bytes, (height, width, 3); raise ImageError as `decode`."""
+    pixels = decode(split(item)[0], position)
+    return pixels if pixels.dtype == np.uint8 else np.rint(pixels).astype(np.uint8)
+
+
 def read_own(roi, name):
     """Return the mask of an image's own region of interest, None for None; raise ImageError that names the image."""
     try:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._images._decoding import decode
-from .._images._interest import split
+from .._images._interest import decode_bytes
 from .._images._sequence import fetch
 
 PRECISIONS = ("float32", "float16", "int8")
@@ -67,5 +66,4 @@ def _quantize(model, images):
 
 def to_bytes(images, position):
     """Return one image of a sequence as uint8 (height, width, 3)."""
-    pixels = decode(split(fetch(images, position))[0], position)
-    return pixels if pixels.dtype == np.uint8 else np.rint(pixels).astype(np.uint8)
+    return decode_bytes(fetch(images, position), position)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._images._decoding import decode
-from .._images._interest import split
+from .._images._interest import decode_bytes
 from .._images._sequence import check_images, fetch
 from .._runtime import BATCH, ENGINES, open_graph
 from ..exceptions import ExportError
@@ -189,8 +188,7 @@ def _iter_batches(images):
     """Yield uint8 arrays (n, height, width, 3): some images that follow each other and have one size."""
     batch: list = []
     for position in range(len(images)):
-        pixels = decode(split(fetch(images, position))[0], position)
-        pixels = pixels if pixels.dtype == np.uint8 else np.rint(pixels).astype(np.uint8)
+        pixels = decode_bytes(fetch(images, position), position)
         if batch and (pixels.shape != batch[0].shape or len(batch) == BATCH):
             yield np.stack(batch)
             batch = []

@@ -3,8 +3,7 @@
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .._images._decoding import decode
-from .._images._interest import MaskedImage, split
+from .._images._interest import MaskedImage, decode_bytes, split
 from .._images._relighting import relight
 
 _STEP = 0.01  # of the shorter side: how far an image is moved
@@ -38,15 +37,14 @@ def alterations(picture):
 
 def alter(item, position, name):
     """Return an image of a sequence, altered in the way of this name; its region of interest goes with it."""
-    image, roi = split(item)
-    picture = decode(image, position)
+    picture, (_, roi) = decode_bytes(item, position), split(item)
     altered = alterations(picture)[name](picture)
     return altered if roi is None else MaskedImage(altered, roi)
 
 
 def find_names(item, position):
     """Return the names of the alterations that an image can show."""
-    return list(alterations(decode(split(item)[0], position)))
+    return list(alterations(decode_bytes(item, position)))
 
 
 def _blur(image):

@@ -50,14 +50,14 @@ class Timeline:
         return chosen
 
     def _thin(self):
-        width = FINEST
-        while width <= self.counts.max(initial=0):
-            wide = np.flatnonzero((self.counts >= width) & (self.counts < 2 * width))
+        least, width = 1, FINEST  # bins that are not full are of streams that were merged, but for the last
+        while least <= self.counts.max(initial=0):
+            wide = np.flatnonzero((self.counts >= least) & (self.counts < width))
             while len(wide) > _AS_WIDE:
                 first, second = wide[:2]
                 self.sums[first] += self.sums[second]
                 self.counts[first] += self.counts[second]
                 self.starts, self.counts = np.delete(self.starts, second), np.delete(self.counts, second)
                 self.sums = np.delete(self.sums, second, axis=0)
-                wide = np.flatnonzero((self.counts >= width) & (self.counts < 2 * width))
-            width *= 2
+                wide = np.flatnonzero((self.counts >= least) & (self.counts < width))
+            least, width = width, 2 * width

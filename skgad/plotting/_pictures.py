@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from .._images._decoding import decode
 from .._images._geometry import whole_box
-from .._images._interest import split
+from .._images._interest import decode_bytes
 from .._images._sequence import fetch
 from ..exceptions import ImageError
 from ._numbers import refuse_masked
@@ -14,7 +13,7 @@ def read_image(image):
     """Return one image as uint8 RGB of shape (height, width, 3), or raise ImageError."""
     if isinstance(image, list) or (isinstance(image, np.ndarray) and image.ndim == 4):
         raise ImageError(f"image holds {len(image)} images, and one is drawn at a time: pass image=images[0].")
-    return np.rint(decode(split(fetch([image], 0))[0], 0)).astype(np.uint8)
+    return decode_bytes(fetch([image], 0), 0)
 
 
 def check_map(anomaly_map):

@@ -3,8 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .._images._decoding import decode
-from .._images._interest import split
+from .._images._interest import decode_bytes
 from ..spatial._found_regions import lay_over
 
 _HOT = np.array([213.0, 94.0, 0.0])  # vermillion, as in the displays
@@ -29,7 +28,7 @@ def read_small(item, side):
     ImageError
         If it cannot be used.
     """
-    pixels = np.rint(decode(split(item)[0], 0)).astype(np.uint8)
+    pixels = decode_bytes(item, 0)
     picture = Image.fromarray(pixels)
     picture.thumbnail((side, side), Image.Resampling.BILINEAR)
     return picture, pixels.shape[:2]
