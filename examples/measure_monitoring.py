@@ -1,7 +1,8 @@
 """The figures of docs/monitoring.md: false alarms, delays, and whether the words point the right way.
 
 Run with ``python examples/measure_monitoring.py --section guarantee`` (four minutes on two CPU cores), ``delays`` or
-``causes`` (each some minutes, and more once, to compute the features, which are kept); needs the extra ``demo``.
+``causes`` (each some minutes, and more once, to compute the features, which are kept); needs the extra
+``demo``, and crepes.
 ``--sets DIR/mvtec_ad/bottle ...`` adds folders in the MVTec layout to ``causes``.
 """
 
@@ -9,6 +10,7 @@ import argparse
 import time
 
 import numpy as np
+from crepes import martingales
 from joblib import Parallel, delayed
 from PIL import Image, ImageFilter
 from scipy import stats
@@ -48,6 +50,24 @@ def simulate_fixed(seed, n_calibration, n_new):
     return martingale._bet(p_values).max() >= martingale.log_threshold_
 
 
+WATCHERS = ("alpha=0.01", "run_length=1000", "crepes, SimpleJumper", "crepes, SleeperStayer")
+
+
+def find_shift(seed, n_before):
+    """Return by whom a shift is found how soon, all on the same p-values; 2,000 images come after it."""
+    rng = np.random.default_rng(seed)
+    scores = np.concatenate([rng.normal(size=n_before), rng.normal(size=2000) - 1])
+    calibration, found = rng.normal(size=300), []
+    for options in ({}, {"run_length": 1000}):
+        martingale = ConformalTestMartingale(random_state=seed, **options).fit(calibration)
+        values = martingale.observe(scores).log_values_[n_before:]  # with a run length false alarms come before
+        found.append(np.argmax(np.append(values, np.inf) >= martingale.log_threshold_))
+    for name in ("SimpleJumper", "SleeperStayer"):
+        values = getattr(martingales, name)().apply(martingale.p_values_)[n_before:]
+        found.append(np.argmax(np.append(values, np.inf) >= 100))
+    return found
+
+
 def report_guarantee():
     with Parallel(n_jobs=2) as pool:
         print("1,000 streams of 2,000 images that do not change; alpha = 0.01 unless said")
@@ -58,6 +78,7 @@ def report_guarantee():
             ("leave-one-out, n = 200, alpha = 0.1", 200, "loo", 0, {"alpha": 0.1}),
             ("split, 2 % of defects, alpha = 0.1", 200, "split", 0.02, {"alpha": 0.1}),
             ("split, 5 % of defects, alpha = 0.1", 200, "split", 0.05, {"alpha": 0.1}),
+            ("split, 5 %, defect_share=0.05, alpha = 0.1", 200, "split", 0.05, {"alpha": 0.1, "defect_share": 0.05}),
             ("split, 2 %, defect_share=0, alpha = 0.1", 200, "split", 0.02, {"alpha": 0.1, "defect_share": 0}),
         ]:
             jobs = (delayed(simulate)(seed, n, 2000, mode, defects, options) for seed in range(1000))
@@ -68,6 +89,11 @@ def report_guarantee():
         jobs = (delayed(simulate)(seed, 200, 4000, "split", 0, {"run_length": 1000}) for seed in range(200))
         ends = np.nan_to_num(pool(jobs), nan=4000)
         print(f"  run_length=1000: the mean of 200 run lengths, cut at 4,000 images, is {ends.mean():.0f}")
+        print("  images to the alarm after a shift by one standard deviation, median of 20 streams, n = 300")
+        for n_before in (150, 2000, 20_000):
+            delays = np.array(pool(delayed(find_shift)(seed, n_before) for seed in range(20)))
+            medians = "   ".join(f"{name} {np.median(part):.0f}" for name, part in zip(WATCHERS, delays.T, strict=True))
+            print(f"    after {n_before} images: {medians}", flush=True)
         for name, test in RIVALS.items():
             jobs = (delayed(simulate_rival)(test, seed, 200, 2000) for seed in range(200))
             print(f"  {name:42s} false alarms {100 * np.mean(pool(jobs)):5.1f} % (200 streams)")
@@ -95,11 +121,25 @@ def population_stability(calibration, new):
     return np.sum((now - old) * np.log(now / old)) > 0.25
 
 
+def by_crepes(name):
+    """Return the same for a martingale of crepes, at 1/alpha, on p-values by the same ranks."""
+
+    def find(calibration, scores, seed):
+        p_values = martingales.semi_online_p_values(-np.concatenate([calibration, scores]), seed=seed)
+        at = getattr(martingales, name)().apply(p_values[len(calibration) :], c=100)
+        return at if at < len(scores) else np.nan
+
+    return find
+
+
 RIVALS = {
     "p-chart of the alarm rate": control_chart,
     "Kolmogorov-Smirnov test": kolmogorov_smirnov,
     "population stability index": population_stability,
 }
+
+
+CREPES = {"crepes, SimpleJumper": "SimpleJumper", "crepes, SleeperStayer": "SleeperStayer"}
 
 
 def first_alarm(test, calibration, new):
@@ -161,7 +201,7 @@ def report_delays():
             altered[name] = extractor.transform([change(one) for one in pictures])
         print(f"ELPV {kind}: images from the change to the alarm, median of ten splits (found in); false alarms before")
         for name, features in altered.items():
-            delays = {key: [] for key in ("alpha=0.01", "run_length=1000", *RIVALS)}
+            delays = {key: [] for key in ("alpha=0.01", "run_length=1000", *CREPES, *RIVALS)}
             for split in range(10):
                 order = np.random.default_rng(split).permutation(len(paths))
                 train, new = order[: len(paths) // 2], order[len(paths) // 2 :]
@@ -186,6 +226,8 @@ def find_alarm(key, calibration, scores, seed):
         begin = (len(scores) + 1) // 2 % BATCH
         alarm = first_alarm(RIVALS[key], calibration, scores[begin:])
         return np.nan if alarm is None else alarm + begin
+    if key in CREPES:
+        return by_crepes(CREPES[key])(calibration, scores, seed)
     options = {"run_length": 1000} if key.startswith("run_length") else {}
     alarm = ConformalTestMartingale(random_state=seed, **options).fit(calibration).observe(scores).alarm_at_
     return np.nan if alarm is None else alarm

@@ -18,10 +18,10 @@ from scipy.special import betaln
 
 _SCALE = 100.0  # images: how slowly the capital is spent on those that start
 _TINY = 1e-12
-# Of p-values above the share of defects, stretched to (0, 1): lower than they should be, higher, spread, crowded.
-_LOWER = ((0.25, 1), (0.5, 1), (0.7, 1), (0.85, 1))
-_OTHERS = ((1, 0.5), (1, 0.7), (1, 0.85), (0.7, 0.7), (1.5, 1.5))
-_RATES = (0.2, 0.5, 0.9)  # of p-values up to the share of defects, where twice that share is tolerated
+# Of p-values above the share of defects, stretched to (0, 1): beta densities, and tilted ones, 1 + slope (u - 1/2).
+_LOWER_SHAPES, _LOWER_SLOPES = ((0.25, 1), (0.5, 1), (0.7, 1)), (-1.5, -0.7)
+_OTHER_SHAPES, _OTHER_SLOPES = ((1, 0.5), (0.7, 0.7), (1.5, 1.5)), (1.5, 0.7)  # higher, spread, crowded
+_RATES = (0.1, 0.2, 0.5, 0.9)  # of p-values up to the share of defects, where twice that share is tolerated
 
 
 def count_experts(defect_share):
@@ -34,13 +34,16 @@ def log_gains(p_values, defect_share):
     p = np.asarray(p_values, dtype=float)[:, np.newaxis]
     low = p <= defect_share
     rest = np.clip((p - defect_share) / (1 - defect_share), _TINY, 1 - _TINY)
-    lower, others = (np.where(low, 0.0, _log_beta(rest, shapes)) for shapes in (_LOWER, _OTHERS))
+    lower, others = (
+        np.where(low, 0.0, np.hstack([_log_beta(rest, shapes), np.log1p(np.array(slopes) * (rest - 0.5))]))
+        for shapes, slopes in ((_LOWER_SHAPES, _LOWER_SLOPES), (_OTHER_SHAPES, _OTHER_SLOPES))
+    )
     tolerated = 2 * defect_share
     rates = np.array([rate for rate in _RATES if rate > tolerated > 0])
     if not len(rates):
         return np.hstack([lower, others])
     often = np.where(low, np.log(rates / tolerated), np.log((1 - rates) / (1 - tolerated)))
-    both = (often[:, :, np.newaxis] + lower[:, np.newaxis, :]).reshape(len(p), -1)
+    both = (often[:, :, np.newaxis] + lower[:, np.newaxis, 1:4]).reshape(len(p), -1)
     return np.hstack([lower, others, often, both])
 
 

@@ -31,7 +31,7 @@ class ConformalTestMartingale(StampedEstimator):
     run_length : int, default=None
         In place of `alpha`: how many images pass between false alarms, on average, at least. An alarm comes sooner
         after a change, and a false one comes for certain, sooner or later.
-    defect_share : float in [0, 1), default=0.05
+    defect_share : float in [0, 0.5), default=0.02
         Up to which share of the images single defects raise no alarm: nothing is bet on p-values up to it, or only
         against their coming twice as often. With 0, an alarm tells of them too.
     random_state : int, RandomState instance or None, default=None
@@ -71,8 +71,8 @@ class ConformalTestMartingale(StampedEstimator):
     random, is dropped for each that comes: the p-values stay independent and uniform, and changes slower than that
     number of images are not seen.
 
-    The bets are a mixture of nine densities (scores lower, higher, spread or crowded), of three rates of the lowest
-    p-values, and of both, each starting at every image.
+    The bets are a mixture of ten densities (scores lower, higher, spread or crowded), of rates of the lowest p-values,
+    and of both, each starting at every image.
 
     References
     ----------
@@ -90,10 +90,10 @@ class ConformalTestMartingale(StampedEstimator):
     >>> martingale.observe(rng.normal(size=1000)).alarm_at_ is None
     True
     >>> martingale.observe(rng.normal(loc=-1, size=200)).alarm_at_
-    1112
+    1058
     """
 
-    def __init__(self, *, alpha=0.01, run_length=None, defect_share=0.05, random_state=None):
+    def __init__(self, *, alpha=0.01, run_length=None, defect_share=0.02, random_state=None):
         self.alpha = alpha
         self.run_length = run_length
         self.defect_share = defect_share

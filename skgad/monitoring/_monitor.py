@@ -79,11 +79,11 @@ class LineMonitor:
     >>> print(monitor.describe())
     500 images, no alarm. They are still like those of the calibration.
     >>> print(monitor.observe(rng.normal(size=(200, 5)) + 1).describe())
-    Alarm at image 527 of 700: since about image 500 they are not like those of the calibration. The mean of all \
+    Alarm at image 525 of 700: since about image 500 they are not like those of the calibration. The mean of all \
 features has moved by 2.41 of its standard deviations, 12 times as far as by chance.
     """
 
-    def __init__(self, line, *, alpha=0.01, run_length=None, defect_share=0.05, random_state=None, normal=None):
+    def __init__(self, line, *, alpha=0.01, run_length=None, defect_share=0.02, random_state=None, normal=None):
         self.detector, self._front = _split(line)
         point: Any = self.detector._point
         if point.numbers is not None:

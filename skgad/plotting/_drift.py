@@ -56,7 +56,7 @@ class DriftDisplay:
     >>> monitor = LineMonitor(line, random_state=0).observe(rng.normal(size=(200, 5)))
     >>> display = DriftDisplay.from_monitor(monitor.observe(rng.normal(size=(100, 5)) + 1))
     >>> print(display.alarm_line_.get_label())
-    alarm at image 259
+    alarm at image 226
     """
 
     def __init__(self, *, history, log_threshold, alarm_at=None, change_at=None, drift=None):
