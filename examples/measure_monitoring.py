@@ -7,6 +7,7 @@ Run with ``python examples/measure_monitoring.py --section guarantee`` (four min
 """
 
 import argparse
+import copy
 import time
 
 import numpy as np
@@ -14,6 +15,7 @@ from crepes import martingales
 from joblib import Parallel, delayed
 from PIL import Image, ImageFilter
 from scipy import stats
+from sklearn.pipeline import Pipeline
 
 from skgad import DeepFeatureTransformer, FPRThresholdCV, MahalanobisDetector
 from skgad.datasets import load_elpv, load_image_folder
@@ -244,18 +246,20 @@ def report_causes(sets):
     right, total = 0, 0
     for name, paths in data.items():
         features = extractor.fit_transform(paths)
-        said = {}
-        for change, (function, _) in {"none": (lambda image: image, set()), **CHANGES}.items():
-            said[change] = []
-            for split in range(2):
-                order = np.random.default_rng(split).permutation(len(paths))
-                train, new = order[: len(paths) * 6 // 10], order[len(paths) * 6 // 10 :][:48]
-                detector = FPRThresholdCV(MahalanobisDetector(levels="joint"), fpr=FPR).fit(features.iloc[train])
+        changes = {"none": lambda image: image} | {change: function for change, (function, _) in CHANGES.items()}
+        said = {change: [] for change in changes}
+        for split in range(2):
+            order = np.random.default_rng(split).permutation(len(paths))
+            train, new = order[: len(paths) * 6 // 10], order[len(paths) * 6 // 10 :][:48]
+            line = Pipeline(
+                [("extractor", extractor), ("detector", FPRThresholdCV(MahalanobisDetector(levels="joint"), fpr=FPR))]
+            )
+            line[-1].fit(features.iloc[train])
+            monitor = LineMonitor(line, random_state=split)
+            for change, function in changes.items():
                 pictures = [function(read(paths[at])) for at in new]
-                monitor = LineMonitor(detector, random_state=split)
-                monitor._front = extractor  # the features in front of the detector
-                monitor.observe(pictures)
-                table = monitor.compare_alterations(pictures, since=0)
+                watching = copy.deepcopy(monitor).observe(pictures)
+                table = watching.compare_alterations(pictures, since=0)
                 said[change].append((table["alteration"][0], round(float(table["cosine"][0]), 2)))
         for change, first in said.items():
             hits = (

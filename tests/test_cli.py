@@ -322,6 +322,18 @@ def test_watch_says_once_that_photographs_have_changed_and_how(line, tmp_path, c
     assert "alarm" not in capsys.readouterr().out
 
 
+def test_watch_says_that_a_line_with_groups_is_not_watched_for_changes(line, damaged, tmp_path, capsys):
+    fitted = load_line(line)
+    images = sorted(str(path) for path in (line.parent / "normal").iterdir())
+    fitted.set_params(detector__cv=5)
+    save_line(fitted.fit(images, detector__groups=np.arange(30) // 2), tmp_path / "grouped.skgad")
+    watch = ["watch", str(tmp_path / "grouped.skgad"), str(damaged), "-o", str(tmp_path / "out"), "--once"]
+    assert main([*watch, "--every", "0.01"]) == 0
+    said = capsys.readouterr()
+    assert "warning: This line is not watched for changes: This line was calibrated with groups" in said.err
+    assert len(said.out.splitlines()) == 3
+
+
 @pytest.mark.parametrize("lost", ["nothing", "the state", "half of the judgements"])
 def test_the_monitor_goes_on_where_watch_was_stopped(lost, line, tmp_path):
     incoming, out = tmp_path / "incoming", tmp_path / "out.jsonl"

@@ -296,6 +296,22 @@ def test_similarity_is_the_cosine_of_whitened_shifts():
     np.testing.assert_allclose(drift.similarity([moved, -moved, 0 * moved]), [1, -1, 0], atol=1e-12)
 
 
+def test_places_that_are_the_same_for_all_images_are_left_out():
+    cells = ("g1r0c0", "g2r0c0")
+    X = named(draw(60, 16), cells=cells)
+    X.loc[:, [name for name in X if "g2r0c0" in name and "level1" in name]] = 0.5
+    table = FeatureDrift().fit(X).observe(X[:20] + 0.1).table()
+    assert list(zip(table["level"], table["cell"], strict=True)) == [
+        ("level1", "g1r0c0"),
+        ("level7", "g1r0c0"),
+        ("level7", "g2r0c0"),
+    ]
+    drift = FeatureDrift().fit(X).observe(X[:20] + 0.1)
+    assert drift.similarity(X[:1] * 0 + 0.1).shape == (1,)
+    with pytest.raises(ValueError, match="nothing that could move"):
+        FeatureDrift().fit(np.ones((20, 3)))
+
+
 def test_drift_refuses_what_it_cannot_tell():
     with pytest.raises(ValueError, match="10 normal rows at least; got n_samples = 9"):
         FeatureDrift().fit(draw(9, 3))

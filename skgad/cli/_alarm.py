@@ -1,10 +1,11 @@
 """What ``skgad watch`` says of a line itself: that its photographs are no longer like those of its calibration."""
 
+import warnings
 from contextlib import suppress
 
 import numpy as np
 
-from ..exceptions import ImageError
+from ..exceptions import ImageError, WorkingPointWarning
 
 _EVERY = 16  # photographs: the state is written once that many came; after a crash their features are lost, not more
 
@@ -35,7 +36,8 @@ class Alarm:
         self._path, self._saved, self._monitor, self.line = path, 0, None, None
         try:
             self._monitor = LineMonitor(judge.line, random_state=0)
-        except ValueError:  # calibrated with groups, say: its judgements hold all the same
+        except ValueError as error:  # its judgements hold all the same
+            warnings.warn(f"This line is not watched for changes: {error}", WorkingPointWarning, stacklevel=1)
             return
         self.line = self._monitor.identity[:8]
         distances = ledger.distances.pop(self.line, [])

@@ -74,12 +74,20 @@ class FeatureDrift(StampedEstimator):
         Raises
         ------
         ValueError
-            If there are too few rows, or a block of features is constant.
+            If there are too few rows, or all features are constant. Single levels or places that are constant are left
+            out.
         """
         X, groups = read_normal_rows(self, X, y, reset=True)
         self._groups = groups
-        self._parts, columns = _find_blocks(getattr(self, "feature_names_in_", None), X.shape[1])
-        self._reference = BlockReference(X.astype(np.float64, copy=False), columns)
+        X = X.astype(np.float64, copy=False)
+        blocks = _find_blocks(getattr(self, "feature_names_in_", None), X.shape[1])
+        blocks = {part: columns for part, columns in blocks.items() if np.ptp(X[:, columns], axis=0).any()}
+        if not blocks:
+            raise ValueError("All features are the same for all normal rows: there is nothing that could move.")
+        self._parts = list(blocks)
+        self._reference = BlockReference(
+            X, {"__".join(filter(None, part)): columns for part, columns in blocks.items()}
+        )
         self._timeline = Timeline(X.shape[1])
         self.n_samples_fit_, self.n_seen_ = len(X), 0
         return self
@@ -255,13 +263,13 @@ class FeatureDrift(StampedEstimator):
 
 
 def _find_blocks(names, n_features):
-    """Return the level and the cell of each block, and its columns."""
+    """Return the columns of each block, by its level and cell."""
     if names is None:
-        return [("", "")], {"": slice(0, n_features)}
+        return {("", ""): slice(0, n_features)}
     blocks: dict[tuple, list[int]] = {}
     for index, name in enumerate(names):
         blocks.setdefault(split_name(str(name))[:2], []).append(index)
-    return list(blocks), {"__".join(filter(None, part)): np.asarray(at) for part, at in blocks.items()}
+    return {part: np.asarray(columns) for part, columns in blocks.items()}
 
 
 def _copy(timeline):

@@ -24,7 +24,7 @@ from ._martingale import ConformalTestMartingale
 _SURE = 0.01  # of the p-values of all blocks together: what moved at all
 _ALIKE = 0.15  # cosine: with less, a shift is like no alteration
 _ALMOST = 0.8  # of the largest cosine: with more, the second is told as well
-_MOST_IMAGES = 16  # that are altered
+_MOST_IMAGES = 8  # that are altered
 
 
 class LineMonitor:
@@ -208,7 +208,7 @@ features has moved by 2.41 of its standard deviations, 12 times as far as by cha
         Parameters
         ----------
         images : sequence of images
-            The latest ones, or others of the line. Sixteen of them are altered.
+            The latest ones, or others of the line. Eight of them are altered.
         since : int, default=None
             As in `what_moved`.
 

@@ -34,14 +34,14 @@ class BlockReference:
     def __init__(self, X, columns):
         if len(X) < 2 * _FOLDS:
             raise ValueError(f"What moved is told against {2 * _FOLDS} normal rows at least; got n_samples = {len(X)}.")
-        self.columns, self.n_samples = columns, len(X)
+        self.columns, self.n_samples, self._n_features = columns, len(X), X.shape[1]
         self._gaussians = LevelGaussians.of_rows(X, columns, "ledoit_wolf")
         self.traces, self.square_traces = self._measure_chance(X)
 
     @property
     def mean(self):
-        """The mean of each feature."""
-        mean = np.empty(sum(len(part) for part in self._gaussians.locations))
+        """The mean of each feature; zero of those that are in no block."""
+        mean = np.zeros(self._n_features)
         for columns, location in zip(self.columns.values(), self._gaussians.locations, strict=True):
             mean[columns] = location
         return mean
