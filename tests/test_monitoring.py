@@ -464,6 +464,23 @@ def test_a_state_of_another_line_or_a_damaged_one_is_refused(tmp_path):
         LineMonitor(one).load_state(tmp_path / "none.npz")
 
 
+def test_words_name_levels_and_places():
+    cells = ("g1r0c0", "g2r0c0", "g2r0c1")
+    detector = FPRThresholdCV(MahalanobisDetector(levels="joint"), fpr=0.1).fit(named(draw(200, 36), (1, 2, 7), cells))
+
+    def describe(*touched):
+        new = named(draw(60, 36, seed=1), (1, 2, 7), cells)
+        for name in new:
+            if name.startswith(touched):
+                new[name] += 2
+        return LineMonitor(detector, random_state=0).observe(new).describe()
+
+    assert "beyond chance: levels 1 and 2, everywhere." in describe("level1", "level2")
+    assert "beyond chance: level 7, upper right only." in describe("level7__g2r0c1")
+    assert "beyond chance: all levels, everywhere." in describe("level")
+    assert "beyond chance: levels 1 and 7, in 2 of 9 places." in describe("level1__g2r0c0", "level7__g2r0c1")
+
+
 # Its picture
 
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._calibration._closed_form import learning_part, to_rows
 from .._calibration._threshold_cv import FPRThresholdCV
 from .._conventions._atomic import write_atomically
-from .._conventions._levels import name_part
+from .._conventions._levels import level_number, name_cell, name_part
 from .._conventions._scores import read_scores
 from .._images._sequence import check_images, fetch
 from ._alterations import alter, find_names
@@ -303,9 +303,16 @@ features has moved by 2.41 of its standard deviations, 12 times as far as by cha
                 f"{path} is the state of another line, or of this one before an update, or with other parameters: "
                 "begin anew, with another file."
             )
-        for part, name in ((self.martingale_, "martingale."), (self.drift_, "drift.")):
-            if part is not None:
-                part.set_state({key.removeprefix(name): value for key, value in arrays.items() if key.startswith(name)})
+        parts = [part for part in (self.martingale_, self.drift_) if part is not None]
+        before = [vars(part).copy() for part in parts]
+        try:
+            for part, name in zip(parts, ("martingale.", "drift."), strict=False):
+                own_arrays = {key.removeprefix(name): value for key, value in arrays.items() if key.startswith(name)}
+                part.set_state(own_arrays)
+        except (KeyError, ValueError) as error:
+            for part, state in zip(parts, before, strict=True):
+                vars(part).update(state)
+            raise ValueError(f"{path} is no whole state of a LineMonitor ({error}).") from error
         return self
 
     def _find_drift(self):
@@ -346,22 +353,26 @@ def describe_shift(table):
     )
     if len(table) == 1:
         return f"{words}."
-    places = sorted(set(table["cell"]))
-    everywhere = [
-        level
-        for level, part in table.groupby("level", sort=False)
-        if set(part["cell"]) <= set(moved.loc[moved["level"] == level, "cell"])
-    ]
-    levels = list(dict.fromkeys(table["level"]))
-    if len(moved) == len(table):
-        where = "all levels, everywhere" if len(places) > 1 else "all levels"
-    elif len(set(moved["cell"])) == 1 and len(places) > 1:
-        where = f"{len(moved)} of {len(levels)} levels, {name_part('', moved['cell'].iloc[0]).split(', ')[-1]} only"
-    else:
-        where = f"{len(set(moved['level']))} of {len(levels)} levels"
-        if len(places) > 1 and everywhere:
-            where += f", {len(everywhere)} of them everywhere"
+    by_level = {level: set(part["cell"]) for level, part in table.groupby("level", sort=False)}
+    places = set(table["cell"])
+    found = {level: set(part["cell"]) for level, part in moved.groupby("level", sort=False)}
+    levels = sorted(found, key=level_number)
+    where = "all levels" if len(levels) == len(by_level) else _list_levels(levels)
+    if len(places) > 1:
+        if all(found[level] == by_level[level] for level in levels):
+            where += ", everywhere"
+        elif len(set(moved["cell"])) == 1:
+            where += f", {name_cell(first['cell'])} only"
+        else:
+            where += f", in {len(moved)} of {len(table)} places"
     return f"{words}; what moved beyond chance: {where}."
+
+
+def _list_levels(levels):
+    """Return "levels 1, 2 and 5"."""
+    numbers = [level.removeprefix("level") for level in levels]
+    listed = ", ".join(numbers[:-1]) + f" and {numbers[-1]}" if len(numbers) > 1 else numbers[0]
+    return f"level{'s' if len(numbers) > 1 else ''} {listed}"
 
 
 def describe_alterations(table):
