@@ -64,7 +64,7 @@ import matplotlib.pyplot as plt
 
 from skgad.plotting import DriftDisplay
 
-DriftDisplay.from_monitor(monitor)
+DriftDisplay.from_estimator(monitor)
 plt.show()
 
 # %%

@@ -313,7 +313,7 @@ def test_places_that_are_the_same_for_all_images_are_left_out():
 
 
 def test_drift_refuses_what_it_cannot_tell():
-    with pytest.raises(ValueError, match="10 normal rows at least; got n_samples = 9"):
+    with pytest.raises(ValueError, match="FeatureDrift needs at least 10 normal rows to learn from; got n_samples = 9"):
         FeatureDrift().fit(draw(9, 3))
     with pytest.raises(ValueError, match="Nothing was observed"):
         FeatureDrift().fit(draw(20, 3)).table()
@@ -491,11 +491,11 @@ def test_the_display_draws_what_was_observed():
 
     detector = FPRThresholdCV(MahalanobisDetector(), fpr=0.1).fit(named(draw(120, 6)))
     monitor = LineMonitor(detector, random_state=0).observe(named(draw(100, 6, seed=1)))
-    display = DriftDisplay.from_monitor(monitor)
+    display = DriftDisplay.from_estimator(monitor)
     assert display.alarm_line_ is None
     np.testing.assert_allclose(display.line_.get_ydata(), monitor.martingale_.history()["log_value"] / np.log(10))
     assert display.threshold_line_.get_ydata()[0] == pytest.approx(2)
-    display = DriftDisplay.from_monitor(monitor.observe(named(draw(100, 6, seed=2) + 2)))
+    display = DriftDisplay.from_estimator(monitor.observe(named(draw(100, 6, seed=2) + 2)))
     assert display.alarm_line_.get_xdata()[0] == monitor.alarm_at_
     assert [label.get_text() for label in display.ax_[1].get_yticklabels()] == ["level 1", "level 7"]
     history = monitor.drift_.history()
@@ -504,8 +504,8 @@ def test_the_display_draws_what_was_observed():
     assert display.mesh_ is None
     plt.close("all")
     with pytest.raises(TypeError, match="pass a LineMonitor"):
-        DriftDisplay.from_monitor(detector)
+        DriftDisplay.from_estimator(detector)
     with pytest.raises(ValueError, match="nothing was observed"):
-        DriftDisplay.from_monitor(LineMonitor(detector))
+        DriftDisplay.from_estimator(LineMonitor(detector))
     with pytest.raises(ValueError, match="it has no log_value"):
         DriftDisplay(history=history.rename(columns={"start": "n_seen"}), log_threshold=1.0)

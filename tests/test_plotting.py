@@ -591,6 +591,7 @@ def find_constructor(cls):
         FPRCurveDisplay: "from_curve",
         plotting.ExplanationDisplay: "from_parts",
         plotting.TrainingDisplay: "from_history",
+        plotting.DriftDisplay: "from_history",
         plotting.RegionsDisplay: "from_regions",
     }
     return getattr(cls, names.get(cls, "from_predictions"))
@@ -604,6 +605,7 @@ def draw(name, **options):
         "TrainingDisplay": (
             pd.DataFrame({"epoch": [0, 1], "loss": [3.0, 2.0], "criterion": np.nan, "kept": [0.0, 1.0]}),
         ),
+        "DriftDisplay": (pd.DataFrame({"n_seen": [1, 2, 3], "log_value": [0.0, 1.0, 6.0]}),),
         "ExplanationDisplay": (pd.DataFrame({"image": 0, "level": ["level1", "level2"], "contribution": [3.0, -1.0]}),),
         "RegionsDisplay": (
             grey(),
@@ -616,6 +618,8 @@ def draw(name, **options):
     }[name]
     if name == "AnomalyMapDisplay":
         options |= {"threshold": 3.0, "mask": np.eye(40, 90, dtype=np.uint8)}
+    if name == "DriftDisplay":
+        options |= {"log_threshold": 4.6, "alarm_at": 2, "change_at": 1}
     copies = [np.copy(value) for value in (*inputs, *options.values())]
     display = find_constructor(getattr(plotting, name))(*inputs, **options)
     for value, copy in zip((*inputs, *options.values()), copies, strict=True):
@@ -652,10 +656,11 @@ def test_missing_matplotlib_is_named_with_its_remedy(name, monkeypatch):
     for module in ("matplotlib", "matplotlib.pyplot"):
         monkeypatch.setitem(sys.modules, module, None)
     cls = type(display)
-    nothing = [None] * (1 if name == "TrainingDisplay" else 2)
+    nothing = [None] * (1 if name in ("TrainingDisplay", "DriftDisplay") else 2)
+    options = {"log_threshold": None} if name == "DriftDisplay" else {}
     calls = {
         "plot": display.plot,
-        find_constructor(cls).__name__: lambda: find_constructor(cls)(*nothing),
+        find_constructor(cls).__name__: lambda: find_constructor(cls)(*nothing, **options),
         "from_estimator": lambda: cls.from_estimator(*nothing, **({"y": None} if cls is LevelAUROCDisplay else {})),
     }
     for method, call in calls.items():

@@ -107,9 +107,7 @@ class UpdatesMixin:
         if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(np.unique(rows)) < len(rows):
             raise ValueError("rows must be different positions of images, ints: range(100) for the oldest hundred.")
         if len(rows) and not (rows.min() >= 0 and rows.max() < n_samples):
-            raise ValueError(
-                f"rows must lie in 0..{n_samples - 1}, of {n_samples} images; got {rows.min()}..{rows.max()}."
-            )
+            raise ValueError(f"rows must lie in 0..{n_samples - 1}; got {rows.min()}..{rows.max()}.")
         left = np.delete(np.arange(n_samples), rows)
         if not len(left):
             raise ValueError("No image would be left.")

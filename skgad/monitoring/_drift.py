@@ -9,7 +9,7 @@ from .._conventions._columns import read_columns, read_normal_rows
 from .._conventions._levels import split_name
 from .._conventions._parameters import check_int
 from .._conventions._transaction import all_or_nothing
-from ._reference import BlockReference
+from ._reference import FEWEST, BlockReference
 from ._timeline import Timeline
 
 
@@ -77,7 +77,7 @@ class FeatureDrift(StampedEstimator):
             If there are too few rows, or all features are constant. Single levels or places that are constant are left
             out.
         """
-        X, groups = read_normal_rows(self, X, y, reset=True)
+        X, groups = read_normal_rows(self, X, y, reset=True, at_least=FEWEST)
         self._groups = groups
         X = X.astype(np.float64, copy=False)
         blocks = _find_blocks(getattr(self, "feature_names_in_", None), X.shape[1])

@@ -13,6 +13,7 @@ from scipy import stats
 from .._gaussian._level_gaussians import LevelGaussians
 
 _FOLDS = 5
+FEWEST = 2 * _FOLDS  # rows
 
 
 class BlockReference:
@@ -21,19 +22,17 @@ class BlockReference:
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
-        Normal rows.
+        Normal rows, `FEWEST` at least.
     columns : dict of str to (slice or ndarray of int)
         Of each block.
 
     Raises
     ------
     ValueError
-        If there are fewer than ten rows, or a block is constant.
+        If a block is constant.
     """
 
     def __init__(self, X, columns):
-        if len(X) < 2 * _FOLDS:
-            raise ValueError(f"What moved is told against {2 * _FOLDS} normal rows at least; got n_samples = {len(X)}.")
         self.columns, self.n_samples, self._n_features = columns, len(X), X.shape[1]
         self._gaussians = LevelGaussians.of_rows(X, columns, "ledoit_wolf")
         self.traces, self.square_traces = self._measure_chance(X)

@@ -8,7 +8,7 @@ from ._axes import ANOMALOUS, NORMAL, REFERENCE, check_axes, load_pyplot, place_
 class DriftDisplay:
     """The test martingale over time, with its alarm, and below how far the mean of each level has moved.
 
-    `from_monitor` makes one and draws it. The parameters are kept as attributes.
+    `from_estimator` and `from_history` make one and draw it. The parameters are kept as attributes.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class DriftDisplay:
     >>> rng = np.random.default_rng(0)
     >>> line = FPRThresholdCV(MahalanobisDetector(), fpr=0.05).fit(rng.normal(size=(300, 5)))
     >>> monitor = LineMonitor(line, random_state=0).observe(rng.normal(size=(200, 5)))
-    >>> display = DriftDisplay.from_monitor(monitor.observe(rng.normal(size=(100, 5)) + 1))
+    >>> display = DriftDisplay.from_estimator(monitor.observe(rng.normal(size=(100, 5)) + 1))
     >>> print(display.alarm_line_.get_label())
     alarm at image 226
     """
@@ -72,7 +72,7 @@ class DriftDisplay:
         self.drift = drift
 
     @classmethod
-    def from_monitor(cls, monitor, *, ax=None):
+    def from_estimator(cls, monitor, *, ax=None):
         """Draw what a monitor has observed.
 
         Parameters
@@ -94,17 +94,43 @@ class DriftDisplay:
         DependencyError
             If matplotlib is not installed.
         """
-        load_pyplot(f"{cls.__name__}.from_monitor")
+        load_pyplot(f"{cls.__name__}.from_estimator")
         if not hasattr(monitor, "martingale_"):
             raise TypeError(f"{monitor!r} has no martingale_: pass a LineMonitor.")
         martingale = monitor.martingale_
-        display = cls(
-            history=martingale.history(),
+        return cls.from_history(
+            martingale.history(),
             log_threshold=martingale.log_threshold_,
             alarm_at=martingale.alarm_at_,
             change_at=martingale.change_at_,
             drift=None if monitor.drift_ is None else monitor.drift_.history(),
+            ax=ax,
         )
+
+    @classmethod
+    def from_history(cls, history, *, log_threshold, alarm_at=None, change_at=None, drift=None, ax=None):
+        """Draw the history of a martingale, and of the features' means.
+
+        Parameters
+        ----------
+        history, log_threshold, alarm_at, change_at, drift
+            As the parameters of the display.
+        ax : Axes or array of two Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        DriftDisplay
+
+        Raises
+        ------
+        ValueError
+            If `history` or `drift` lack a column, or `history` is empty.
+        DependencyError
+            If matplotlib is not installed.
+        """
+        load_pyplot(f"{cls.__name__}.from_history")
+        display = cls(history=history, log_threshold=log_threshold, alarm_at=alarm_at, change_at=change_at, drift=drift)
         return display.plot(ax)
 
     def plot(self, ax=None):
