@@ -54,13 +54,13 @@ class FPRThresholdCV(UpdatesMixin, InnerMapsMixin, CalibratedMixin, MetaEstimato
     fpr : float in (0, 1), default=0.01
         The false-positive rate: the share of normal images that may be called anomalous.
     cv : None, int, "loo", splitter or iterable, default=None
-        None leaves out one image at a time where that takes no refits: for a `MahalanobisDetector`, alone or at the
-        end of a pipeline behind `NPCA` or ``LevelwiseTransformer(PCA(...))`` and steps that learn nothing. Elsewhere,
-        and where ``groups`` are given, it means twenty folds. An int makes that many contiguous folds without
-        shuffling, or as many of whole groups; for images in an order that matters (kinds one after the other), pass
-        ``KFold(20, shuffle=True, random_state=0)``. "loo" leaves out one image at a time, by refits where need be. A
-        splitter or an iterable is taken as in scikit-learn, with positions among the normal images. Unused for a
-        frozen detector.
+        None leaves out one image at a time where that takes no refits: for a `MahalanobisDetector`, alone or at the end
+        of a pipeline behind `NPCA` or ``LevelwiseTransformer(PCA(...))`` and steps that learn nothing, and for a
+        `MahalanobisMixture` with its modes held. Elsewhere, and where ``groups`` are given, it means twenty folds. An
+        int makes that many contiguous folds without shuffling, or as many of whole groups; for images in an order that
+        matters (kinds one after the other), pass ``KFold(20, shuffle=True, random_state=0)``. "loo" leaves out one
+        image at a time, by refits where need be. A splitter or an iterable is taken as in scikit-learn, with positions
+        among the normal images. Unused for a frozen detector.
     small_categories : {"raise", "pool"}, default="raise"
         Where ``categories`` are given to `fit`: what becomes of one with too few images for `fpr`. "pool" judges it,
         and those that are not known, by all images together, which keeps no rate for it.

@@ -307,7 +307,7 @@ class MahalanobisMixture(ScoredOutlierMixin, TransformerMixin, StampedEstimator)
 
     @property
     def locations_(self):
-        return np.array([self._gaussians._location(mode) for mode in self._gaussians.modes])
+        return self._gaussians.locations
 
     def _fit(self, X, y):
         """Fit, and return the normal rows."""

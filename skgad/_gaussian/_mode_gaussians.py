@@ -63,22 +63,27 @@ class ModeGaussians:
             self._shared = LevelGaussians(first.columns, first.kind, samples, blocks=first.blocks)
         return self._shared
 
+    @property
+    def locations(self):
+        """The mean of each mode, (n_modes, n_features)."""
+        return np.array([_join_levels(mode) for mode in self.modes])
+
     def estimate(self):
         """Estimate all of them now, so that what is singular is refused; names the mode."""
         if self.tied:
-            return self.shared.gaussians
+            self.shared.gaussians  # noqa: B018
+            return
         for number, mode in enumerate(self.modes):
             try:
                 mode.gaussians  # noqa: B018
             except ValueError as error:
                 raise ValueError(f"mode {number}: {error}") from error
-        return None
 
     def distances(self, X):
         """Return the distance of each row to each mode, summed over levels, (n_samples, n_modes)."""
         if not self.tied:
             return np.column_stack([mode.distances(X).sum(axis=1) for mode in self.modes])
-        return np.column_stack([self.shared.distances(X - self._location(mode)).sum(axis=1) for mode in self.modes])
+        return np.column_stack([self.shared.distances(X - mean).sum(axis=1) for mean in self.locations])
 
     def leave_one_out(self, X, labels):
         """Return the same of the rows that were learnt, in the order of `X`, each by the Gaussians of the others."""
@@ -91,7 +96,7 @@ class ModeGaussians:
         n_samples, sizes = len(X), self.sizes[labels]
         grown = (sizes / (sizes - 1.0))[:, np.newaxis]
         result = np.zeros((n_samples, len(self.modes)))
-        means = np.array([self._location(mode) for mode in self.modes])
+        means = self.locations
         deviations = X - means[labels]
         for level, columns in self.shared.columns.items():
             gaussian = self.shared.gaussians[level]
@@ -137,11 +142,13 @@ class ModeGaussians:
                 raise type(error)(f"mode {number}: {error}") from error
         return ModeGaussians(modes, self.tied)
 
-    def _location(self, mode):
-        location = np.empty(sum(len(part) for part in mode.locations))
-        for columns, part in zip(mode.columns.values(), mode.locations, strict=True):
-            location[columns] = part
-        return location
-
     def __getstate__(self):
         return {**self.__dict__, "_shared": None}
+
+
+def _join_levels(mode):
+    """Return the mean of a mode over the columns of all of its levels."""
+    mean = np.empty(sum(len(part) for part in mode.locations))
+    for columns, part in zip(mode.columns.values(), mode.locations, strict=True):
+        mean[columns] = part
+    return mean

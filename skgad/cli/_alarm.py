@@ -41,6 +41,7 @@ class Alarm:
             return
         self.line = self._monitor.identity[:8]
         distances = ledger.distances.pop(self.line, [])
+        ledger.distances.clear()  # those of other lines serve nobody
         with suppress(FileNotFoundError, ValueError):  # the judgements have all but the features
             self._monitor.load_state(path)
         if self._monitor.n_seen_ > len(distances):  # the judgements were taken away

@@ -15,7 +15,12 @@ _LISTED = 10  # photographs that the line calls anomalous
 @click.argument("photographs", type=click.Path())
 @click.option("-o", "--output", default=None, type=click.Path(dir_okay=False), help="By default LINE.skgad itself.")
 @click.option("--category", default=None, help="The object, where PHOTOGRAPHS holds several in folders.")
-@click.option("--window", default=None, type=int, help="Keep so many of the latest photographs, and forget older ones.")
+@click.option(
+    "--window",
+    default=None,
+    type=click.IntRange(1),
+    help="Keep so many of the latest photographs, and forget older ones.",
+)
 @device_option
 @with_debug
 def update(line, photographs, output, category, window, device):

@@ -1,5 +1,7 @@
 """What moved: the mean of recent features against that of the normal ones, for each level and place."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
@@ -106,7 +108,7 @@ class FeatureDrift(StampedEstimator):
         """
         check_is_fitted(self)
         X, _ = read_columns(self, X, reset=False)
-        timeline = _copy(self._timeline)
+        timeline = copy.copy(self._timeline)  # whose arrays are made anew, not changed
         timeline.add(X.astype(np.float64, copy=False), self.n_seen_)
         self._timeline, self.n_seen_ = timeline, self.n_seen_ + len(X)
         return self
@@ -148,7 +150,7 @@ class FeatureDrift(StampedEstimator):
         check_is_fitted(other)
         if self._parts != other._parts or not np.array_equal(self._reference.mean, other._reference.mean):
             raise ValueError("The two were not fitted on the same normal rows: their shifts do not mean the same.")
-        timeline = _copy(self._timeline)
+        timeline = copy.copy(self._timeline)
         timeline.merge(other._timeline)
         self._timeline, self.n_seen_ = timeline, self.n_seen_ + other.n_seen_
         return self
@@ -164,9 +166,9 @@ class FeatureDrift(StampedEstimator):
         Returns
         -------
         DataFrame of shape (n_blocks, 6)
-            ``level`` and ``cell`` ("" for the whole image); ``n_samples`` that the recent mean is of; ``shift``, its
-            Mahalanobis distance from that of the fit; ``chance``, the root mean square of what normal images give;
-            ``p_value``, how often chance takes it as far.
+            ``level`` and ``cell`` of the grid ("" where there is none); ``n_samples`` that the recent mean is of;
+            ``shift``, its Mahalanobis distance from that of the fit; ``chance``, the root mean square of what normal
+            images give; ``p_value``, how often chance takes it as far.
 
         Raises
         ------
@@ -270,9 +272,3 @@ def _find_blocks(names, n_features):
     for index, name in enumerate(names):
         blocks.setdefault(split_name(str(name))[:2], []).append(index)
     return {part: np.asarray(columns) for part, columns in blocks.items()}
-
-
-def _copy(timeline):
-    copy = Timeline(timeline.sums.shape[1])
-    copy.starts, copy.counts, copy.sums = timeline.starts.copy(), timeline.counts.copy(), timeline.sums.copy()
-    return copy

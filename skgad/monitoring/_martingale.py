@@ -106,13 +106,12 @@ class ConformalTestMartingale(StampedEstimator):
         Parameters
         ----------
         scores : array-like of shape (n_samples,)
-            Of normal images, by a detector that has not seen them: ``out_of_fold_scores_`` of `FPRThresholdCV`. Their
-            sign does not matter, but for the names of what is higher and lower.
+            Of normal images, by a detector that has not seen them: ``out_of_fold_scores_`` of `FPRThresholdCV`.
+            Higher is more normal: defects are among the lowest.
         y : ignored
             Here for scikit-learn's convention.
         categories : array-like of shape (n_samples,), default=None
-            What each image shows: a score is ranked among those of its category. The order of the categories may be
-            any.
+            What each image shows: a score is ranked among those of its category.
 
         Returns
         -------
@@ -249,11 +248,8 @@ class ConformalTestMartingale(StampedEstimator):
     def _bet(self, p_values):
         """Return the logarithm of the statistic after each p-value."""
         _, run_length, defect_share = self._reference
-        gains, capital, log_experts = (
-            log_gains(p_values, defect_share),
-            self._log_capital,
-            math.log(len(self._log_best)),
-        )
+        gains, capital = log_gains(p_values, defect_share), self._log_capital
+        log_experts = math.log(len(capital))
         values, numbers = np.empty(len(p_values)), self.n_seen_ + np.arange(len(p_values))
         starts = np.zeros(len(numbers)) if run_length else np.log(starting_at(numbers))
         left = np.full(len(numbers), -np.inf) if run_length else np.log(left_to_start(numbers + 1))

@@ -60,11 +60,8 @@ class BlockReference:
 
     def whiten(self, deviations):
         """Return differences between rows, in units of the Gaussians, the blocks one after the other."""
-        mean = self.mean
-        parts = [
-            self._gaussians.gaussians[name].whiten(deviations[:, at] + mean[at]) for name, at in self.columns.items()
-        ]
-        return np.hstack(parts)
+        gaussians = self._gaussians.gaussians
+        return np.hstack([gaussians[name].factor.whiten(deviations[:, at]) for name, at in self.columns.items()])
 
     def _measure_chance(self, X):
         """Return tr A and tr A² of each block."""
