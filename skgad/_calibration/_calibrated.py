@@ -22,6 +22,7 @@ class CalibratedMixin(ScoredOutlierMixin):
     fit: Any
     out_of_fold_scores_: np.ndarray
     _frozen: bool
+    _n_learnt: int
     _point: Any
 
     def score_samples(self, X):
@@ -246,10 +247,10 @@ class CalibratedMixin(ScoredOutlierMixin):
 
     def _warn_of_a_stale_threshold(self):
         """Warn if the detector has gone on learning without its threshold."""
-        seen, n_samples = getattr(_last_step(self.estimator_), "n_samples_seen_", None), len(self.out_of_fold_scores_)
-        if not self._frozen and seen not in (None, n_samples):
+        seen = getattr(_last_step(self.estimator_), "n_samples_seen_", None)
+        if not self._frozen and seen not in (None, self._n_learnt):
             warn(
-                f"estimator_ has {seen} images in it, and the threshold rests on {n_samples}: it was changed after the "
+                f"estimator_ has {seen} images in it, and the threshold rests on {self._n_learnt}: it was changed after the "
                 "calibration, and fpr will not hold. Give new images to update(X), or fit anew.",
                 WorkingPointWarning,
             )

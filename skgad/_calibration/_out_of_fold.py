@@ -180,7 +180,7 @@ def fit_and_score(estimator, normals, folds, groups, *, metadata, n_jobs, verbos
     OutOfFold
     """
     X, n_samples = normals.X, len(normals)
-    fold = np.arange(n_samples) if folds is None else _number_folds(folds, n_samples, groups)
+    fold = np.arange(n_samples) if folds is None else number_folds(folds, n_samples, groups)
     fitted = clone(estimator)
     scores: Any = NotImplemented
     rows = None
@@ -256,7 +256,7 @@ def _fit_rows(estimator, X, rows, metadata):
     estimator.fit(safe_indexing(X, rows), None, **slice_metadata(X, metadata, rows))
 
 
-def _number_folds(folds, n_samples, groups):
+def number_folds(folds, n_samples, groups):
     """Return the number of each image's fold; None where some fold leaves images out that it does not test."""
     tests = np.zeros(n_samples, dtype=int)
     fold = np.empty(n_samples, dtype=int)

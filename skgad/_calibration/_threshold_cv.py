@@ -20,8 +20,10 @@ from .._conventions._transaction import all_or_nothing
 from .._conventions._warnings import warn
 from ..exceptions import WorkingPointWarning
 from ._calibrated import CalibratedMixin
+from ._closed_form import find_learnt_rows
+from ._closed_form import is_offered as leaves_out_in_closed_form
 from ._inner_maps import InnerMapsMixin
-from ._kept_rows import keep_rows
+from ._kept_rows import KeptRows, keep_rows
 from ._learnt_columns import refuse_learnt_columns
 from ._out_of_fold import (
     choose_cv,
@@ -243,6 +245,42 @@ class FPRThresholdCV(UpdatesMixin, InnerMapsMixin, CalibratedMixin, MetaEstimato
                 "random a random_state.",
                 WorkingPointWarning,
             )
+        return self
+
+    @all_or_nothing
+    def take_scores(self, estimator, scores, *, inflation=np.nan, n_images=None):
+        """Set the threshold from scores that were made elsewhere, on many machines for instance.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The detector, fitted on all normal images.
+        scores : array-like of shape (n_scores,)
+            Of the normal images, by detectors that have not seen them; or fewer that stand for them.
+        inflation : float, default=NaN
+            For ``inflation_``.
+        n_images : int, default=None
+            How many images were learnt; None for as many as scores.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If `fpr` is not in (0, 1) or cannot be reached, or a score is not finite.
+        """
+        share = read_fpr(self.fpr)
+        scores = check_scores(estimator, scores, np.arange(len(scores)))
+        check_reachable(self.fpr, share, len(scores), grouped=False)
+        self.estimator_, self.out_of_fold_scores_, self.inflation_ = estimator, scores, inflation
+        self._n_learnt = len(scores) if n_images is None else n_images
+        is_offered = leaves_out_in_closed_form(estimator) and self._n_learnt == len(scores)
+        self._rows = KeptRows(None) if is_offered and find_learnt_rows(estimator) is not None else None
+        self._frozen, self._labels = False, Labels(None, None, None)
+        self._settle(WorkingPoint(scores, share, self._labels))
+        take_names(self, estimator)
         return self
 
     def get_metadata_routing(self):

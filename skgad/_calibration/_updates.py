@@ -139,11 +139,13 @@ class UpdatesMixin:
 
     def _keep(self, estimator, out_of_fold, in_sample):
         self.estimator_, self.out_of_fold_scores_ = estimator, out_of_fold
+        self._n_learnt = len(out_of_fold)
         self.inflation_ = inflation(out_of_fold, in_sample)
 
     def _check_rows(self):
         if self._rows is None:
             raise ValueError(
-                f"{self.estimator_!r}, with cv={self.cv!r}, was calibrated by refits, which take all images: fit it "
-                "anew on those to be learnt. A MahalanobisDetector with cv=None, and a FrozenEstimator, take updates."
+                f"{self.estimator_!r}, with cv={self.cv!r}, was calibrated by refits, or on many machines, and keeps no "
+                "features: fit it anew on all images to be learnt. A MahalanobisDetector with cv=None, and a "
+                "FrozenEstimator, take updates."
             )

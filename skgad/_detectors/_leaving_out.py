@@ -35,6 +35,27 @@ def score_left_out(detector, X, y, measure):
     return scores
 
 
+class LeftOutScores:
+    """Leave-one-out scores of some rows at a time.
+
+    Parameters
+    ----------
+    detector : MahalanobisDetector
+        Whose columns the rows have.
+    columns : dict of str to (slice or ndarray of int)
+    measures : dict of str to LeftOut or LeftOutBehind
+    """
+
+    def __init__(self, detector, columns, measures):
+        self._detector, self._columns, self._measures = detector, columns, measures
+
+    def score_samples(self, X):
+        """Return the score of each row: higher is more normal."""
+        X, _ = read_columns(self._detector, X, reset=False)
+        parts = [self._measures[level].distances(X[:, columns]) for level, columns in self._columns.items()]
+        return -np.sum(parts, axis=0)
+
+
 class LeavingOutMixin:
     """Leave-one-out and out-of-fold scores of `MahalanobisDetector`."""
 
@@ -133,6 +154,44 @@ class LeavingOutMixin:
             behind the intensity is that of all rows). NaN for rows that leave the others no digits: refit those.
         """
         return score_left_out_behind(self, X, n_components, leading)
+
+    def measure_left_out(self):
+        """Return what scores some of the rows that were learnt, each by the others, from the moments alone.
+
+        A pickle of it goes where the rows are: they need not be in one place.
+
+        Returns
+        -------
+        LeftOutScores
+            Its ``score_samples(X)`` takes some of the rows, and gives minus infinity where nothing is left of the
+            others beside one.
+
+        Raises
+        ------
+        ValueError
+            If the fit was by an estimator, or there are fewer than three rows.
+        """
+        check_is_fitted(self)
+        if not isinstance(self.covariance, str):
+            raise ValueError(f"covariance={self.covariance!r} keeps no moments that rows could be left out of.")
+        return LeftOutScores(self, self._gaussians.columns, self._gaussians.left_out())
+
+    def measure_left_out_behind(self, projected, n_components):
+        """Return the same for the Gaussians behind a projection, `NPCA`, this detector having learnt in front of it.
+
+        Parameters
+        ----------
+        projected : MahalanobisDetector
+            That has learnt all the rows behind the projection of all.
+        n_components : float or int
+            As in `NPCA`.
+
+        Returns
+        -------
+        LeftOutScores
+        """
+        measures = self._gaussians.left_out_behind(projected._gaussians, n_components)
+        return LeftOutScores(self, self._gaussians.columns, measures)
 
     def leave_out_together(self, X):
         """Return what measures these rows and a new one, each left out of all of them together.

@@ -9,7 +9,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from .._conventions._base import StampedEstimator
-from .._conventions._columns import read_columns, read_normal_rows
+from .._conventions._columns import read_columns, read_normal_rows, take_names
 from .._conventions._levels import frame_like, join
 from .._conventions._transaction import all_or_nothing
 from .._conventions._warnings import warn
@@ -166,6 +166,37 @@ class NPCA(TransformerMixin, StampedEstimator):
         n_samples = next(iter(samples.values())).n_samples
         self._learn({level: decompose(sample) for level, sample in samples.items()}, groups, n_samples)
         self._samples = samples
+        return self
+
+    @all_or_nothing
+    def fit_moments(self, detector):
+        """Find the directions of all rows that a detector has learnt, wherever they are, from their moments alone.
+
+        Parameters
+        ----------
+        detector : MahalanobisDetector
+            Fitted on the rows with ``levels="each"`` and a covariance in full, or merged from several such.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit`; and for ``rule="published"``, whose directions without variance no moments tell.
+        """
+        _check_parameters(self.n_components, self.rule)
+        if self.rule == "published":
+            raise ValueError('rule="published" keeps directions without variance, which only the rows tell: use fit.')
+        gaussians = detector._gaussians
+        self._learn(
+            {level: decompose(sample) for level, sample in gaussians.samples.items()},
+            gaussians.columns,
+            gaussians.n_samples,
+        )
+        take_names(self, detector)
+        self._samples = None
         return self
 
     def transform(self, X):

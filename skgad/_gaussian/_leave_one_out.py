@@ -101,7 +101,9 @@ def _by_shrinkage(X, kind):
     sample = principal_rows(X)
     others, sigma = sample.n_samples - 1, sample.n_samples / (sample.n_samples - 1)
     squares, sizes = np.square(sample.rows), np.square(sample.rows).sum(axis=1)
-    trace, norm, quartic = _moments_of_the_others(sample, squares, sizes)
+    along = squares @ sample.spectrum
+    sums = sizes @ sizes, sample.rows @ (sizes @ sample.rows)
+    trace, norm, quartic = moments_of_the_others(sample.n_samples, sample.spectrum, sizes, along, *sums)
     alpha, beta = weights(kind, others, sample.n_features, trace, norm, quartic)
     ridged = squares / (np.outer(alpha, sample.spectrum) + beta[:, np.newaxis])
     # 1 - ασc, without the cancellation that a small ridge would bring
@@ -114,18 +116,31 @@ def _by_shrinkage(X, kind):
     return distances
 
 
-def _moments_of_the_others(sample, squares, sizes):
-    """Return the trace and squared norm of T' and the others' fourth powers, for each row."""
-    others, sigma, spectrum = sample.n_samples - 1, sample.n_samples / (sample.n_samples - 1), sample.spectrum
-    along = squares @ spectrum
+def moments_of_the_others(n_samples, spectrum, sizes, along, quartic, cubic):
+    """Return the trace and squared norm of T' and the others' fourth powers, for each of some rows of a sample.
+
+    Parameters
+    ----------
+    n_samples : int
+        Of the whole sample.
+    spectrum : ndarray of shape (n_axes,)
+        Of the sum of its products.
+    sizes, along : ndarray of shape (n_rows,)
+        Of the centred rows z that are left out: the squared norm, and z^T T z.
+    quartic : float
+        The sum of the fourth powers of the norms of all rows.
+    cubic : ndarray of shape (n_rows,)
+        z times the sum of all rows, each of them times its squared norm.
+    """
+    others, sigma = n_samples - 1, n_samples / (n_samples - 1)
     trace = spectrum.sum() - sigma * sizes
     norm = spectrum @ spectrum - 2 * sigma * along + sigma**2 * sizes**2
     step = sizes / others**2  # ‖e‖²
     quartic = (
-        sizes @ sizes
+        quartic
         + 4 * along / others**2
-        + sample.n_samples * step**2
-        + 4 * (sample.rows @ (sizes @ sample.rows)) / others
+        + n_samples * step**2
+        + 4 * cubic / others
         + 2 * step * spectrum.sum()
         - sigma**4 * sizes**2
     )

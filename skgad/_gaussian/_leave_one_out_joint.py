@@ -18,6 +18,7 @@ block,
     c = \tfrac{1}{\beta} \sum_b \tfrac{1}{\omega_{ib}} (G_b x_i)_i, \quad 1 - \alpha \sigma c = \sigma x_{ii}
 """
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -68,16 +69,86 @@ def joint_leave_one_out_distances(X, sizes, kind):
     totals = np.add.reduceat(np.square(rows).mean(axis=0), block_starts(sizes))
     rows /= np.repeat(np.sqrt(totals), sizes)
     squares = block_squares(rows, sizes)
-    n_samples = len(rows)
-    left = (n_samples - n_samples / (n_samples - 1) * squares) / (n_samples - 1)  # ω
-    constant = (left <= n_samples**2 * _EPS).any(axis=1)
-    left[constant] = 1.0
+    left, constant = variances_of_the_others(len(rows), squares)
     if kind == "identity":
-        distances = n_samples / (n_samples - 1) * np.sqrt((squares / left).sum(axis=1))
+        distances = len(rows) / (len(rows) - 1) * np.sqrt((squares / left).sum(axis=1))
     else:
         distances = _by_shrinkage(X, rows, sizes, kind, squares, left)
     distances[constant] = np.inf
     return distances
+
+
+def variances_of_the_others(n_samples, squares):
+    """Return the variance of each block without each of some rows, and whether they vary in none but that row.
+
+    Parameters
+    ----------
+    n_samples : int
+        Of a sample whose blocks have unit variance.
+    squares : ndarray of shape (n_rows, n_blocks)
+        The squared norm of each block of the centred rows that are left out.
+
+    Returns
+    -------
+    left : ndarray of shape (n_rows, n_blocks)
+        1 where there is no other variance.
+    constant : ndarray of bool of shape (n_rows,)
+    """
+    left = (n_samples - n_samples / (n_samples - 1) * squares) / (n_samples - 1)  # ω
+    constant = (left <= n_samples**2 * _EPS).any(axis=1)
+    left[constant] = 1.0
+    return left, constant
+
+
+class BlockSums:
+    """Sums over all rows of a sample, each block brought to unit variance, that rows are left out of.
+
+    Parameters
+    ----------
+    n_samples : int
+    sizes : tuple of int
+        Of the blocks.
+    products : ndarray of shape (n_features, n_features), or (n_blocks, n_samples, n_samples)
+        The sum of the products of features; or the Gram matrix of each block, where there are few rows.
+    cubic : ndarray of shape (n_blocks, n_features)
+        As of `Moments`.
+    quartic : ndarray of shape (n_blocks, n_blocks)
+    """
+
+    def __init__(self, n_samples, sizes, products, cubic, quartic):
+        self.n_samples, self.sizes = n_samples, sizes
+        self.products, self.cubic, self.quartic = products, cubic, quartic
+
+    @property
+    def n_features(self):
+        return self.cubic.shape[1]
+
+    @cached_property
+    def norms(self):
+        """The squared norm of the product of each pair of blocks, (n_blocks, n_blocks)."""
+        if self.products.ndim == 3:
+            return np.einsum("bij,cij->bc", self.products, self.products, optimize=True)
+        starts = block_starts(self.sizes)
+        return np.add.reduceat(np.add.reduceat(self.products**2, starts, axis=0), starts, axis=1)
+
+    @cached_property
+    def spectrum(self):
+        """Eigenvalues, ascending, and axes, one a column, of the sum of the products."""
+        values, axes = linalg.eigh(self.products, driver="evd", check_finite=False)
+        return np.maximum(values, 0.0), axes
+
+    def along(self, rows):
+        """Return y_b' T_bc y_c of each row y and pair of blocks b, c, (n_rows, n_blocks, n_blocks).
+
+        Where there are few rows they are all, in their order.
+        """
+        if self.products.ndim == 3:
+            by_row = self.products.transpose(1, 0, 2)
+            return by_row @ by_row.transpose(0, 2, 1)
+        starts = block_starts(self.sizes)
+        pairs = zip(starts, self.sizes, strict=True)
+        turned = [rows[:, at : at + size] @ self.products[at : at + size] for at, size in pairs]
+        return np.stack([np.add.reduceat(one * rows, starts, axis=1) for one in turned], axis=1)
 
 
 class _Ridges(NamedTuple):
@@ -92,17 +163,26 @@ def _by_shrinkage(X, rows, sizes, kind, squares, left):
     """Return the distances in closed form, of a row that leaves the others no digits by a refit."""
     wide = len(rows) <= rows.shape[1]
     products = _grams(rows, sizes) if wide else rows.T @ rows
-    norm, quartic = _moments_of_the_others(rows, sizes, squares, left, products)
-    n_others, n_blocks, n_features = len(rows) - 1, len(sizes), rows.shape[1]
-    trace = np.full(len(rows), float(n_blocks))
-    rho = intensity(kind, n_others, n_features, trace, norm, quartic)
-    ridges = _Ridges((1 - rho) / n_others, rho * n_blocks / n_features, left)
-    squared, solved = (_among_rows if wide else _among_features)(rows, sizes, products, ridges)
+    sums = BlockSums(len(rows), sizes, products, squares.T @ rows, squares.T @ squares)
+    ridges, drowning = ridges_of_the_others(sums, rows, squares, left, kind)
+    if wide:
+        squared, solved = _among_rows(sums, ridges)
+    else:
+        squared, solved = among_features(sums, rows, ridges)
     distances = np.sqrt(squared)
-    drowning = _EPS * (squares / left).sum(axis=1) ** 2 > 1e-11 * quartic
     for index in np.flatnonzero(drowning | ~solved):
         distances[index] = _refit(np.delete(X, index, axis=0), X[index], sizes, kind)
     return distances
+
+
+def ridges_of_the_others(sums, rows, squares, left, kind):
+    """Return the covariances of the others, for each of some rows, and whether these leave them no digits."""
+    norm, quartic = _moments_of_the_others(sums, rows, squares, left)
+    n_others, n_blocks, n_features = sums.n_samples - 1, len(sums.sizes), sums.n_features
+    trace = np.full(len(rows), float(n_blocks))
+    rho = intensity(kind, n_others, n_features, trace, norm, quartic)
+    drowning = _EPS * (squares / left).sum(axis=1) ** 2 > 1e-11 * quartic
+    return _Ridges((1 - rho) / n_others, rho * n_blocks / n_features, left), drowning
 
 
 def _grams(rows, sizes):
@@ -110,31 +190,24 @@ def _grams(rows, sizes):
     return np.stack([block @ block.T for block in np.split(rows, block_starts(sizes)[1:], axis=1)])
 
 
-def _moments_of_the_others(rows, sizes, squares, left, products):
-    """Return the squared norm of the others' covariance, and their fourth powers, (n_samples,) each."""
-    n_samples, others, starts = len(rows), len(rows) - 1, block_starts(sizes)
+def _moments_of_the_others(sums, rows, squares, left):
+    """Return the squared norm of the others' covariance, and their fourth powers, (n_rows,) each."""
+    n_samples, others, starts = sums.n_samples, sums.n_samples - 1, block_starts(sums.sizes)
     sigma, step = n_samples / others, squares / others**2  # step: ‖e_b‖², e = y / N
-    if products.ndim == 3:
-        norms = np.einsum("bij,cij->bc", products, products, optimize=True)
-        by_row = products.transpose(1, 0, 2)
-        along = by_row @ by_row.transpose(0, 2, 1)
-    else:
-        norms = np.add.reduceat(np.add.reduceat(products**2, starts, axis=0), starts, axis=1)
-        turned = [rows[:, at : at + size] @ products[at : at + size] for at, size in zip(starts, sizes, strict=True)]
-        along = np.stack([np.add.reduceat(one * rows, starts, axis=1) for one in turned], axis=1)
-    cubic = np.stack([np.add.reduceat(one * rows, starts, axis=1) for one in squares.T @ rows], axis=1) / others
+    along = sums.along(rows)
+    cubic = np.stack([np.add.reduceat(one * rows, starts, axis=1) for one in sums.cubic], axis=1) / others
     pairs = squares[:, :, np.newaxis] * squares[:, np.newaxis, :]
     steps = n_samples * (step[:, :, np.newaxis] + step[:, np.newaxis, :])
-    quartic = squares.T @ squares + 2 * (cubic + cubic.transpose(0, 2, 1)) + steps + 4 * along / others**2
+    quartic = sums.quartic + 2 * (cubic + cubic.transpose(0, 2, 1)) + steps + 4 * along / others**2
     quartic += (n_samples / others**4 - sigma**4) * pairs
-    norm = (norms - 2 * sigma * along + sigma**2 * pairs) / others**2
+    norm = (sums.norms - 2 * sigma * along + sigma**2 * pairs) / others**2
     weights = 1 / (left[:, :, np.newaxis] * left[:, np.newaxis, :])
     return (weights * norm).sum(axis=(1, 2)), (weights * quartic).sum(axis=(1, 2))
 
 
-def _among_rows(rows, sizes, grams, ridges):
+def _among_rows(sums, ridges):
     """Return the squared distances, and which of them were found, by solving among the rows."""
-    n_samples = len(rows)
+    n_samples, grams = sums.n_samples, sums.products
     spectrum, axes = linalg.eigh(grams.sum(axis=0), driver="evd", check_finite=False)
     shrunk = ridges.beta > 0
     beta = np.where(shrunk, ridges.beta, 1.0)
@@ -156,23 +229,22 @@ def _among_rows(rows, sizes, grams, ridges):
     return np.where(shrunk, squared, np.inf), solved & ~(np.diagonal(x) < 1e-9)
 
 
-def _among_features(rows, sizes, scatter, ridges):
-    """Return the same by solving among the features."""
-    spectrum, axes = linalg.eigh(scatter, driver="evd", check_finite=False)
-    spectrum = np.maximum(spectrum, 0.0)
-    ridge = np.repeat(ridges.beta[:, np.newaxis] * ridges.left, sizes, axis=1)
+def among_features(sums, rows, ridges):
+    """Return the same, of some rows, by solving among the features."""
+    spectrum, axes = sums.spectrum
+    ridge = np.repeat(ridges.beta[:, np.newaxis] * ridges.left, sums.sizes, axis=1)
     diagonal = np.outer(ridges.alpha, spectrum) + ridges.beta[:, np.newaxis]
     smallest = diagonal.min(axis=1)
 
     def apply(x, which):
-        return ridges.alpha[which, np.newaxis] * (x @ scatter) + ridge[which] * x
+        return ridges.alpha[which, np.newaxis] * (x @ sums.products) + ridge[which] * x
 
     def precondition(x, which):
         return (x @ axes / np.maximum(diagonal[which], np.finfo(np.float64).tiny)) @ axes.T
 
     x, solved = solve(apply, precondition, rows)
     c = np.einsum("ij,ij->i", x, rows)
-    sigma = len(rows) / (len(rows) - 1)
+    sigma = sums.n_samples / (sums.n_samples - 1)
     rest = 1 - ridges.alpha * sigma * c
     with np.errstate(divide="ignore", invalid="ignore"):
         squared = sigma**2 * c / rest

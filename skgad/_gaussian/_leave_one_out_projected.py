@@ -76,15 +76,30 @@ def projected_leave_one_out_distances(X, n_components, kind, *, leading=False, e
     sample = principal_rows(X)
     if not len(sample.spectrum):
         return np.full(len(X), np.nan)
-    cut = _Cut(n_components, leading)
-    others = _Others(sample, cut)
+    others = _Others(sample, _Cut(n_components, leading))
     trace, norm = others.trace_and_norm()
     exact = kind == "ledoit_wolf" and len(X) <= exact_up_to
-    quartic = others.quartic() if exact else others.held_quartic(trace)
-    with np.errstate(divide="ignore", invalid="ignore"):  # in rows that are left to a refit
-        squares = others.squared_distances(*weights(kind, len(X) - 1, others.n_kept, trace, norm, quartic))
+    quartic = others.quartic() if exact else others.held_quartic(trace, others.kurtosis())
     unit = sample.unit if kind == "identity" else 1.0
-    return np.where(others.have_digits(trace, norm), unit * np.sqrt(np.maximum(squares, 0.0)), np.nan)
+    return unit * others.distances(kind, trace, norm, quartic)
+
+
+def projected_distances_of_some(sample, n_components, kind, kurtosis, *, leading=False):
+    """Return the same of some rows of a sample, whose principal axes are those of all its rows.
+
+    Parameters
+    ----------
+    sample : PrincipalRows
+        Of the rows that are left out; its `n_all` says how many the whole sample has.
+    kurtosis : float
+        Of all rows along the kept directions, n Σ q² / (Σ q)² with q the squared norm there.
+    n_components, kind, leading
+        As in `projected_leave_one_out_distances`, for more than a thousand rows.
+    """
+    others = _Others(sample, _Cut(n_components, leading))
+    trace, norm = others.trace_and_norm()
+    unit = sample.unit if kind == "identity" else 1.0
+    return unit * others.distances(kind, trace, norm, others.held_quartic(trace, kurtosis))
 
 
 @dataclass(frozen=True)
@@ -158,11 +173,21 @@ class _Others:
         """Return the sum of the fourth powers of the others' norms along the kept directions, for each row."""
         return np.array([self._quartic_without(row) for row in range(len(self.rows))])
 
-    def held_quartic(self, trace):
-        """Return the same by the kurtosis of all rows along the directions that are kept of all."""
+    def kurtosis(self):
+        """Return that of the rows, all there are, along the directions that are kept of all."""
         kept = slice(self.cut_of_all) if self.cut.leading else slice(max(self.cut_of_all, 0), None)
         squares = self.powers[:, kept].sum(axis=1)
-        return np.mean(squares**2) / np.mean(squares) ** 2 * trace**2 / self.left
+        return np.mean(squares**2) / np.mean(squares) ** 2
+
+    def held_quartic(self, trace, kurtosis):
+        """Return the sum of fourth powers by the kurtosis of all rows, for each row."""
+        return kurtosis * trace**2 / self.left
+
+    def distances(self, kind, trace, norm, quartic):
+        """Return the distances in the unit of the rows; NaN where a refit is needed."""
+        with np.errstate(divide="ignore", invalid="ignore"):  # in rows that are left to a refit
+            squares = self.squared_distances(*weights(kind, self.left, self.n_kept, trace, norm, quartic))
+        return np.where(self.have_digits(trace, norm), np.sqrt(np.maximum(squares, 0.0)), np.nan)
 
     def squared_distances(self, alpha, beta):
         r"""Return the squared distances by covariances of :math:`\alpha T' + \beta I` along the kept directions."""
@@ -182,7 +207,7 @@ class _Others:
         if self._solves_kept() and not self.cut.leading:
             clear = _EPS * size * self.n_kept * self.left <= 1e-8 * trace
         else:
-            clear = _EPS * size * np.maximum(size, self.spectrum[0] / len(self.rows)) <= 1e-8 * norm
+            clear = _EPS * size * np.maximum(size, self.spectrum[0] / (self.left + 1)) <= 1e-8 * norm
         return clear & (self.n_kept >= 1) & (self.heads >= 0) & (self.heads <= self.found)
 
     def _solve_to_the_cut(self):

@@ -8,6 +8,7 @@ from ._by_level import by_level
 from ._estimate import DIAGONAL_KINDS, estimate
 from ._laws import chi_quantile
 from ._leave_one_out_joint import joint_leave_one_out_distances
+from ._left_out_by_moments import LeftOut, LeftOutBehind
 from ._moments import DrownedError, merge, moments, original_rows, remove, varies
 
 
@@ -151,6 +152,25 @@ class LevelGaussians:
         return np.column_stack(
             [joint_leave_one_out_distances(X[:, columns], sizes, self.kind) for columns in self.columns.values()]
         )
+
+    def left_out(self):
+        """Return for each level what measures some of the learnt rows by the others, from the moments alone.
+
+        Returns
+        -------
+        dict of str to LeftOut
+
+        Raises
+        ------
+        ValueError
+            As `leave_one_out`.
+        """
+        return by_level(self.samples, lambda level: LeftOut(self.samples[level], self.kind))
+
+    def left_out_behind(self, projected, n_components):
+        """Return the same of a projection of each level, with the Gaussians `projected` behind it."""
+        pairs = {level: (self.samples[level], projected.samples[level]) for level in self.samples}
+        return by_level(pairs, lambda level: LeftOutBehind(*pairs[level], n_components, projected.kind))
 
     def together(self, X):
         """Return a function from new rows to the distances of the rows of `X` and of the new ones, summed over levels.

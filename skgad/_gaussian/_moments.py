@@ -169,6 +169,11 @@ def merge(one, other):
     )
 
 
+def in_full(sample):
+    """Return the same moments without the rows, where they are kept."""
+    return sample if sample.rows is None else replace(sample, scatter=sample.rows.T @ sample.rows, rows=None)
+
+
 def at_zero(sample):
     """Return the moments of the rows less their mean: about another mean, zero, and otherwise the same."""
     return replace(sample, pivot=np.zeros_like(sample.pivot), offset=np.zeros_like(sample.offset))

@@ -4,7 +4,7 @@ The coordinates come from the rows themselves wherever they are not many more th
 alone spans a direction is known to do so. NumPy and SciPy only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
@@ -19,10 +19,11 @@ class PrincipalRows:
     rows: np.ndarray  # coordinates along the axes, (n_samples, n_axes)
     spectrum: np.ndarray  # their sums of squares, decreasing, (n_axes,)
     unit: float  # a power of two, by which mean and rows were divided
+    n_all: int | None = None  # rows of the sample, where these are some of them only
 
     @property
     def n_samples(self):
-        return len(self.rows)
+        return len(self.rows) if self.n_all is None else self.n_all
 
     @property
     def n_features(self):
@@ -55,6 +56,23 @@ def principal_rows(X):
         turned, spectrum, axes = left * singular, singular**2, axes.T
     found = np.count_nonzero(spectrum > max(X.shape) * np.finfo(np.float64).eps * spectrum[0])
     return PrincipalRows(mean, axes[:, :found], np.ascontiguousarray(turned[:, :found]), spectrum[:found], unit)
+
+
+def axes_of(sample):
+    """Return the principal axes of a sample without rows along them, from its `Moments` in full; O(D³)."""
+    spectrum, axes = linalg.eigh(sample.scatter, driver="evd", check_finite=False)
+    spectrum, axes = np.maximum(spectrum[::-1], 0.0), axes[:, ::-1]
+    shape = sample.n_samples, sample.n_features
+    found = np.count_nonzero(spectrum > max(shape) * np.finfo(np.float64).eps * spectrum[0])
+    axes = np.ascontiguousarray(axes[:, :found])
+    return PrincipalRows(
+        sample.mean / sample.unit, axes, np.empty((0, found)), spectrum[:found], sample.unit, sample.n_samples
+    )
+
+
+def along_axes(axes, X):
+    """Return some rows of a sample along its axes: those of `axes_of`."""
+    return replace(axes, rows=(X / axes.unit - axes.mean) @ axes.axes)
 
 
 def centre(rows):

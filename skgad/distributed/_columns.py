@@ -1,0 +1,200 @@
+"""A Gaussian over columns, learnt in parts: of the moments of the rows, of those behind NPCA, and the left-out scores."""
+
+from functools import partial
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from .._calibration._closed_form import fit_tail
+from .._calibration._out_of_fold import find_splitter, inflation, number_folds
+from .._calibration._score_sketch import ScoreSketch
+from .._conventions._levels import frame
+from .._detectors._mahalanobis import MahalanobisDetector
+from ._tasks import gather, score_unseen, summarise
+
+_FEW = 1000  # rows up to which leave-one-out behind NPCA sums the fourth powers of all rows anew for each
+
+
+def fit_columns(plan, parts, engine, source):
+    """Return the fitted steps by their ids, a function that calibrates, or None, and the `Summary` of all parts."""
+    shared = engine.share(source)
+    fold_of = _number_folds(plan, parts)
+    carrier = clone(plan.detector) if plan.npca is None else MahalanobisDetector()
+    summary = _reduce(engine, parts, lambda part: (shared, carrier, None, _own(fold_of, part)))
+    _check_counts(summary, parts)
+    learnt = _merge(list(summary.models.values()))
+    npca, detector = None, learnt
+    if plan.npca is not None:
+        npca = clone(plan.npca).fit_moments(learnt)
+        behind = engine.share(npca)
+        again = _reduce(engine, parts, lambda part: (shared, plan.detector, behind, None), summary.places)
+        _check_same(summary, again)
+        detector = again.models[0]
+    distances = _measure_nothing(detector)
+    fitted = {id(plan.detector): detector}
+    if npca is not None:
+        fitted[id(plan.npca)] = npca
+    if plan.chi is not None:
+        fitted[id(plan.chi)] = clone(plan.chi).fit(distances.loc[np.zeros(detector.n_samples_seen_, dtype=int)])
+    if plan.calibrator is None:
+        return fitted, None, summary
+    if npca is not None and detector.n_samples_seen_ <= _FEW:
+        scored = _score_together(plan, parts, engine, shared, summary)
+    elif plan.cv == "loo" and detector.learnt_rows() is not None and npca is None:
+        rows = detector.learnt_rows()
+        scored = detector.leave_one_out_scores(rows), detector.score_samples(rows)
+    else:
+        scored = None
+    if scored is not None:
+        scores, ratio = scored[0], inflation(*scored)
+    else:
+        unseen = _leave_out(plan, summary, learnt, detector)
+        scores, ratio = _score(plan, parts, engine, shared, summary, unseen, detector, npca, fold_of)
+    calibrator = clone(plan.calibrator)
+    n_images = detector.n_samples_seen_
+    return fitted, partial(calibrator.take_scores, scores=scores, inflation=ratio, n_images=n_images), summary
+
+
+class Scores:
+    """The scores of all images: in their order up to a size, and a sketch of them beyond."""
+
+    def __init__(self, size=1_000_000):
+        self._size, self._parts, self._n_waiting, self._sketch = size, [], 0, None
+        self.n_images = 0
+
+    def add(self, scores):
+        """Take some in."""
+        self._parts.append(scores)
+        self._n_waiting += len(scores)
+        self.n_images += len(scores)
+        if self._n_waiting > self._size:
+            self._fold()
+
+    def get(self):
+        """Return them, or those that stand for them."""
+        if self._sketch is None:
+            return np.concatenate([np.empty(0), *self._parts])
+        self._fold()
+        return self._sketch.representatives()
+
+    def _fold(self):
+        more = ScoreSketch(np.concatenate([np.empty(0), *self._parts]), self._size)
+        self._sketch = more if self._sketch is None else self._sketch.merge(more)
+        self._parts, self._n_waiting = [], 0
+
+
+def _reduce(engine, parts, arguments, places=None):
+    """Return the summary of all parts."""
+    total = None
+    task_arguments = lambda part: (arguments(part), _find_place(places, part))  # noqa: E731
+    for summary in engine.reduce(summarise, parts.make(), task_arguments, parts.n_parts):
+        total = summary if total is None else total.merge(summary)
+    return total
+
+
+def _find_place(places, part):
+    return places[part.number][0] if places else None
+
+
+def _number_folds(plan, parts):
+    """Return the fold of each image in the order in which they are learnt; None for leave-one-out."""
+    if plan.cv in (None, "loo"):
+        return None
+    n_images = parts.n_images
+    splitter = find_splitter(plan.cv, n_images, grouped=False)
+    folds = [
+        (np.asarray(train), np.asarray(test))
+        for train, test in splitter.split(np.zeros((n_images, 1)), np.ones(n_images, dtype=int))
+    ]
+    numbers = number_folds(folds, n_images, None)
+    if numbers is None:
+        raise ValueError("Each fold of cv must learn from all images that it does not test, to be left out by moments.")
+    return numbers
+
+
+def _own(fold_of, part):
+    return None if fold_of is None else fold_of[part.start : part.start + len(part.positions)]
+
+
+def _check_counts(summary, parts):
+    """Raise RuntimeError unless each image was looked at once."""
+    if summary.first != 0 or (parts.n_parts is not None and summary.last != parts.n_parts - 1):
+        raise RuntimeError(f"Parts {summary.first} to {summary.last} came back, of {parts.n_parts}.")
+    learnt = sum(model.n_samples_seen_ for model in summary.models.values())
+    if parts.n_images not in (None, summary.n_images) or learnt + summary.n_bad != summary.n_images:
+        raise RuntimeError(
+            f"{learnt} images were learnt and {summary.n_bad} left out, of {summary.n_images} that were looked at and "
+            f"{parts.n_images} that were given: an image was lost, or counted twice."
+        )
+    if learnt < 2:
+        raise ValueError(f"At least 2 normal images are needed to learn from; got n_samples = {learnt} that can be used.")
+
+
+def _check_same(one, other):
+    learnt = [{part: n_used for part, (_, n_used) in each.places.items()} for each in (one, other)]
+    if learnt[0] != learnt[1]:
+        part = next(part for part in learnt[0] if learnt[0][part] != learnt[1].get(part))
+        raise RuntimeError(f"Part {part} has other images that can be used than in the first pass. Fit anew.")
+
+
+def _merge(models):
+    total = clone(models[0])
+    for name, value in vars(models[0]).items():
+        setattr(total, name, value)
+    for model in models[1:]:
+        total.merge(model)
+    return total
+
+
+def _measure_nothing(detector):
+    """Return the distances of one row of zeros: what is singular is refused here, not at the first score."""
+    rows = np.zeros((1, detector.n_features_in_))
+    names = getattr(detector, "feature_names_in_", None)
+    return detector.transform(rows if names is None else frame(rows, names))
+
+
+def _leave_out(plan, summary, learnt, detector):
+    """Return what scores rows of each fold without it."""
+    if plan.cv == "loo" and plan.npca is None:
+        return {0: detector.measure_left_out()}
+    if plan.cv == "loo":
+        return {0: learnt.measure_left_out_behind(detector, plan.npca.n_components)}
+    models = summary.models
+    return {fold: _merge([other for number, other in models.items() if number != fold]) for fold in models}
+
+
+def _score(plan, parts, engine, shared, summary, unseen, detector, npca, fold_of):
+    """Return the scores of all images by detectors that have not seen them, and the inflation of their distances."""
+    unseen = {fold: engine.share(one) for fold, one in unseen.items()}
+    whole = engine.share(detector)
+    behind = None if npca is None else engine.share(npca)
+
+    def arguments(part):
+        own = _own(fold_of, part)
+        needed = {0: unseen[0]} if own is None else {int(fold): unseen[fold] for fold in np.unique(own) if fold in unseen}
+        place, n_used = summary.places[part.number]
+        return (shared, needed, whole, behind, own, n_used), place
+
+    scores, sums = Scores(), np.zeros(2)
+    largest = -np.inf
+    for scored in engine.map(score_unseen, parts.make(), arguments):
+        scores.add(scored.scores)
+        sums += scored.inside[:2]
+        largest = max(largest, scored.inside[2])
+    if scores.n_images != detector.n_samples_seen_:
+        raise RuntimeError(f"{scores.n_images} images were scored, and {detector.n_samples_seen_} learnt.")
+    ratio = float(sums[0] / sums[1]) if largest <= 0 and sums[1] else np.nan
+    return scores.get(), ratio
+
+
+def _score_together(plan, parts, engine, shared, summary):
+    """Return the scores of a few images, out of fold and in sample, from all of their features."""
+
+    def arguments(part):
+        return (shared,), summary.places[part.number][0]
+
+    rows = np.concatenate(list(engine.map(gather, parts.make(), arguments)))
+    names = getattr(next(iter(summary.models.values())), "feature_names_in_", None)
+    tail = Pipeline([("npca", clone(plan.npca)), ("detector", clone(plan.detector))])
+    return fit_tail(tail, rows if names is None else frame(rows, names))

@@ -1,0 +1,222 @@
+"""Where parts are worked on: here, one after the other, or on a Dask cluster, some ahead; results come in their order."""
+
+import sys
+import uuid
+from collections import deque
+from contextlib import contextmanager
+
+from ..exceptions import DependencyError
+from ._parts import in_groups
+from ._tasks import merge_all
+
+_FAN = 8  # summaries that are merged at a time
+_MOST_ROOTS = 64  # trees whose summaries the client merges
+_AHEAD = 2  # parts a thread that are handed out
+
+
+class Here:
+    """This process: one part after the other, in constant memory."""
+
+    n_threads = 1
+    is_remote = False
+
+    def __init__(self):
+        self.run = uuid.uuid4().hex[:12]
+
+    def share(self, thing):
+        """Return what tasks take in place of a thing that they all need."""
+        return thing
+
+    def count(self, delayed):
+        """Return the lengths of Delayed objects."""
+        import dask
+
+        return list(dask.compute(*[dask.delayed(len)(one) for one in delayed]))
+
+    def map(self, task, parts, arguments):
+        """Yield what a task makes of each part, in their order.
+
+        Parameters
+        ----------
+        task : callable
+            Of a part and more arguments.
+        parts : iterable of Part
+        arguments : callable
+            From a part to the other arguments, a tuple, and where to work, if it matters.
+        """
+        for part in parts:
+            yield task(part, *arguments(part)[0])
+
+    def reduce(self, task, parts, arguments, n_parts=None):
+        """Yield the summaries of adjacent parts, in their order."""
+        yield from self.map(task, parts, arguments)
+
+    def clean(self, kept):
+        """Delete what was kept."""
+        kept.clear()
+
+
+class Cluster:
+    """A Dask cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    """
+
+    is_remote = True
+
+    def __init__(self, client):
+        self.client = client
+        self.run = uuid.uuid4().hex[:12]
+        threads = client.nthreads()
+        if not threads:
+            client.wait_for_workers(1)
+            threads = client.nthreads()
+        self.n_threads = sum(threads.values())
+        self._n_tasks = 0
+
+    def share(self, thing):
+        """Return a future of a thing, which is sent to each worker once, and from one to another."""
+        [future] = self.client.scatter([thing], broadcast=True, hash=False)
+        return future
+
+    def count(self, delayed):
+        """Return the lengths of Delayed objects, computed on the workers."""
+        import dask
+
+        with _explained(self.client, "The partitions of X could not be counted"):
+            return self.client.gather(self.client.compute([dask.delayed(len)(one) for one in delayed]))
+
+    def map(self, task, parts, arguments):
+        """As `Here.map`: some parts are worked on ahead, so that the scheduler's memory does not grow with them."""
+        waiting: deque = deque()
+        try:
+            for part in parts:
+                waiting.append((self._submit(task, part, arguments), part, part))
+                if len(waiting) >= self._window():
+                    yield self._take(waiting)
+            while waiting:
+                yield self._take(waiting)
+        finally:
+            self.client.cancel([future for future, *_ in waiting])
+
+    def reduce(self, task, parts, arguments, n_parts=None):
+        """As `Here.reduce`: summaries are merged in trees on the workers, in an order that does not depend on them."""
+        size = 1
+        while n_parts is not None and n_parts > size * _MOST_ROOTS:
+            size *= _FAN
+        waiting: deque = deque()
+        n_ahead = 0
+        try:
+            for group in in_groups(parts, size):
+                futures = [self._submit(task, part, arguments) for part in group]
+                while len(futures) > 1:
+                    futures = [
+                        self.client.submit(merge_all, some, key=self._name("merge"), pure=False)
+                        for some in in_groups(futures, _FAN)
+                    ]
+                waiting.append((futures[0], group[0], group[-1]))
+                n_ahead += len(group)
+                while n_ahead >= max(self._window(), 2 * size):
+                    yield self._take(waiting)
+                    n_ahead -= size
+            while waiting:
+                yield self._take(waiting)
+        finally:
+            self.client.cancel([future for future, *_ in waiting])
+
+    def clean(self, kept):
+        """Delete what workers have kept."""
+        if kept.checkpoint is None:
+            try:
+                self.client.run(kept.clear, on_error="ignore")
+            except Exception:  # noqa: S110  # nobody is there any more: the workers' own files go with them
+                pass
+
+    def _window(self):
+        return max(_AHEAD * sum(self.client.nthreads().values()), 2)
+
+    def _submit(self, task, part, arguments):
+        more, place = arguments(part)
+        return self.client.submit(
+            task,
+            part,
+            *more,
+            key=self._name(f"{task.__name__}-{part.number}"),
+            workers=place or None,
+            allow_other_workers=bool(place),
+            pure=False,
+        )
+
+    def _name(self, what):
+        self._n_tasks += 1
+        return f"skgad-{what}-{self.run}-{self._n_tasks}"
+
+    def _take(self, waiting):
+        future, first, last = waiting[0]
+        what = f"Images {first.positions[0]} to {last.positions[-1]} were not learnt or scored"
+        with _explained(self.client, what):
+            result = future.result()
+        waiting.popleft()
+        return result
+
+
+@contextmanager
+def _explained(client, what):
+    """Raise an error that says what was lost, and where, for those of Dask that only name a task."""
+    from distributed import KilledWorker
+    from distributed.client import FutureCancelledError
+    from distributed.comm import CommClosedError
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise RuntimeError(
+            f"{what}: {error.allowed_failures + 1} workers died at that work, the last of them {error.last_worker.address}. "
+            "Its log says why: an image too large for its memory, most likely. Leave such images out, give workers more "
+            "memory, or smaller parts, partition_size=."
+        ) from error
+    except (FutureCancelledError, CommClosedError, TimeoutError) as error:
+        raise RuntimeError(
+            f"{what}: the scheduler {client.scheduler.address if client.scheduler else ''} was lost, or has forgotten "
+            f"them ({type(error).__name__}). Connect again, and run it again: with checkpoint=, a folder that all "
+            "machines see, it goes on from the features that are there."
+        ) from error
+
+
+def choose_engine(client, once):
+    """Return where to work: on the cluster of a client, that of the default client where there is one, or here.
+
+    Parameters
+    ----------
+    client : distributed.Client or None
+    once : bool
+        Whether the images can be gone through only once, so that they must be read here.
+    """
+    if client is None and not once and "distributed" in sys.modules:
+        from distributed.client import default_client
+
+        try:
+            client = default_client()
+        except ValueError:
+            client = None
+    if client is None:
+        return Here()
+    if once:
+        raise ValueError(
+            "X is an iterator, which only this process can go through: leave client out, or pass a list of paths or a "
+            "Dask bag."
+        )
+    if not hasattr(client, "submit") or not hasattr(client, "scatter"):
+        raise TypeError(f"client must be a distributed.Client; got {client!r}.")
+    return Cluster(client)
+
+
+def check_dask(X):
+    """Raise DependencyError if `X` is Dask's, and Dask's scheduler is not there."""
+    if hasattr(X, "to_delayed"):
+        try:
+            import distributed  # noqa: F401
+        except ImportError as error:
+            raise DependencyError(f"Dask collections take dask.distributed ({error}): pip install skgad[dask].") from error
