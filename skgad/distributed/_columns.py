@@ -7,10 +7,11 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from .._calibration._closed_form import fit_tail
-from .._calibration._out_of_fold import find_splitter, inflation, number_folds
+from .._calibration._out_of_fold import inflation
 from .._calibration._score_sketch import ScoreSketch
 from .._conventions._levels import frame
 from .._detectors._mahalanobis import MahalanobisDetector
+from ._folds import count_images_once, number_images, own_folds
 from ._tasks import gather, score_unseen, summarise
 
 _FEW = 1000  # rows up to which leave-one-out behind NPCA sums the fourth powers of all rows anew for each
@@ -19,10 +20,10 @@ _FEW = 1000  # rows up to which leave-one-out behind NPCA sums the fourth powers
 def fit_columns(plan, parts, engine, source):
     """Return the fitted steps by their ids, a function that calibrates, or None, and the `Summary` of all parts."""
     shared = engine.share(source)
-    fold_of = _number_folds(plan, parts)
+    fold_of = number_images(plan.cv, parts.n_images)
     carrier = clone(plan.detector) if plan.npca is None else MahalanobisDetector()
-    summary = _reduce(engine, parts, lambda part: (shared, carrier, None, _own(fold_of, part)))
-    _check_counts(summary, parts)
+    summary = _reduce(engine, parts, lambda part: (shared, carrier, None, own_folds(fold_of, part)))
+    count_images_once(summary, parts, lambda model: model.n_samples_seen_)
     learnt = _merge(list(summary.models.values()))
     npca, detector = None, learnt
     if plan.npca is not None:
@@ -97,40 +98,6 @@ def _find_place(places, part):
     return places[part.number][0] if places else None
 
 
-def _number_folds(plan, parts):
-    """Return the fold of each image in the order in which they are learnt; None for leave-one-out."""
-    if plan.cv in (None, "loo"):
-        return None
-    n_images = parts.n_images
-    splitter = find_splitter(plan.cv, n_images, grouped=False)
-    folds = [
-        (np.asarray(train), np.asarray(test))
-        for train, test in splitter.split(np.zeros((n_images, 1)), np.ones(n_images, dtype=int))
-    ]
-    numbers = number_folds(folds, n_images, None)
-    if numbers is None:
-        raise ValueError("Each fold of cv must learn from all images that it does not test, to be left out by moments.")
-    return numbers
-
-
-def _own(fold_of, part):
-    return None if fold_of is None else fold_of[part.start : part.start + len(part.positions)]
-
-
-def _check_counts(summary, parts):
-    """Raise RuntimeError unless each image was looked at once."""
-    if summary.first != 0 or (parts.n_parts is not None and summary.last != parts.n_parts - 1):
-        raise RuntimeError(f"Parts {summary.first} to {summary.last} came back, of {parts.n_parts}.")
-    learnt = sum(model.n_samples_seen_ for model in summary.models.values())
-    if parts.n_images not in (None, summary.n_images) or learnt + summary.n_bad != summary.n_images:
-        raise RuntimeError(
-            f"{learnt} images were learnt and {summary.n_bad} left out, of {summary.n_images} that were looked at and "
-            f"{parts.n_images} that were given: an image was lost, or counted twice."
-        )
-    if learnt < 2:
-        raise ValueError(f"At least 2 normal images are needed to learn from; got n_samples = {learnt} that can be used.")
-
-
 def _check_same(one, other):
     learnt = [{part: n_used for part, (_, n_used) in each.places.items()} for each in (one, other)]
     if learnt[0] != learnt[1]:
@@ -171,7 +138,7 @@ def _score(plan, parts, engine, shared, summary, unseen, detector, npca, fold_of
     behind = None if npca is None else engine.share(npca)
 
     def arguments(part):
-        own = _own(fold_of, part)
+        own = own_folds(fold_of, part)
         needed = {0: unseen[0]} if own is None else {int(fold): unseen[fold] for fold in np.unique(own) if fold in unseen}
         place, n_used = summary.places[part.number]
         return (shared, needed, whole, behind, own, n_used), place

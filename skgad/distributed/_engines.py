@@ -14,6 +14,29 @@ _MOST_ROOTS = 64  # trees whose summaries the client merges
 _AHEAD = 2  # parts a thread that are handed out
 
 
+class _Derived:
+    """A thing that is worked out when it is needed; the last one is kept."""
+
+    _last: tuple = (None, None)
+
+    def __init__(self, make, arguments):
+        self._make, self._arguments = make, arguments
+
+    def get(self):
+        """Return it."""
+        owner, thing = _Derived._last
+        if owner is not self:
+            _Derived._last = (None, None)
+            thing = self._make(*self._arguments)
+            _Derived._last = (self, thing)
+        return thing
+
+
+def find(thing):
+    """Return what an engine derived, in a task."""
+    return thing.get() if isinstance(thing, _Derived) else thing
+
+
 class Here:
     """This process: one part after the other, in constant memory."""
 
@@ -26,6 +49,10 @@ class Here:
     def share(self, thing):
         """Return what tasks take in place of a thing that they all need."""
         return thing
+
+    def derive(self, make, *arguments):
+        """Return what tasks take, by `find`, in place of what a function makes of things that are shared."""
+        return _Derived(make, arguments)
 
     def count(self, delayed):
         """Return the lengths of Delayed objects."""
@@ -53,6 +80,7 @@ class Here:
 
     def clean(self, kept):
         """Delete what was kept."""
+        _Derived._last = (None, None)
         kept.clear()
 
 
@@ -80,6 +108,10 @@ class Cluster:
         """Return a future of a thing, which is sent to each worker once, and from one to another."""
         [future] = self.client.scatter([thing], broadcast=True, hash=False)
         return future
+
+    def derive(self, make, *arguments):
+        """As `Here.derive`: a worker makes it, once."""
+        return self.client.submit(make, *arguments, key=self._name(make.__name__), pure=False)
 
     def count(self, delayed):
         """Return the lengths of Delayed objects, computed on the workers."""

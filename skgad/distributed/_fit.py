@@ -102,18 +102,16 @@ def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
         X, y, partition_size, images=has_images, n_threads=engine.n_threads, count=engine.count
     )
     _check_before(plan, parts, checkpoint)
-    if plan.makes_maps:
-        fitted, calibrated, summary = fit_maps(plan, parts, engine)
-        front = None
-    else:
-        front = plan.make_front()
-        kept = Kept(engine.run, checkpoint)
-        try:
+    kept, front = Kept(engine.run, checkpoint), plan.make_front()
+    try:
+        if plan.makes_maps:
+            fitted, calibrated, summary = fit_maps(plan, parts, engine, kept)
+        else:
             source = _begin(engine, parts, front, kept)
             front = source.front
             fitted, calibrated, summary = fit_columns(plan, parts, engine, source)
-        finally:
-            engine.clean(kept)
+    finally:
+        engine.clean(kept)
     plan.install(fitted, front, calibrated)
     report_summary(summary, "they were left out of the fit")
     return line

@@ -99,7 +99,7 @@ def find_worker():
 def fit_front(part, front):
     """Return the steps that learn nothing, fitted, and the names of the features; the network is loaded for it."""
     items = load_items(part)
-    with _named(part), warnings.catch_warnings(record=True) as caught:
+    with name_errors(part), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         first = front.fit(items, None).transform(items[:1])
     names = [str(name) for name in first.columns] if hasattr(first, "columns") else None
@@ -137,7 +137,7 @@ def summarise(part, source, carrier, npca=None, folds=None):
         models,
         rows.bad,
         rows.n_bad,
-        {part.number: (_address(), len(rows.positions))},
+        {part.number: (find_address(), len(rows.positions))},
         rows.notes,
     )
 
@@ -228,7 +228,7 @@ def _make_key(part, source):
 
 def _extract(part, source, key, keeps):
     items = load_items(part)
-    with _named(part), warnings.catch_warnings(record=True) as caught:
+    with name_errors(part), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = source.front.transform(items)
     values, names = np.asarray(found), getattr(found, "columns", None)
@@ -244,7 +244,7 @@ def _extract(part, source, key, keeps):
     if keeps:
         obstacle = source.kept.save(part.number, key, arrays)
         if obstacle:
-            where = f" on worker {_address()}" if _address() else ""
+            where = f" on worker {find_address()}" if find_address() else ""
             notes.add(
                 (
                     UserWarning,
@@ -320,7 +320,7 @@ def _name(part, position):
     return f", {item}" if item is not None and is_path(item) else ""
 
 
-class _named:  # noqa: N801
+class name_errors:  # noqa: N801
     """A context in which errors are about the images of a part: told by their position among all, and the worker."""
 
     def __init__(self, part):
@@ -332,12 +332,12 @@ class _named:  # noqa: N801
     def __exit__(self, kind, error, trace):
         if error is None:
             return
-        where = f" (worker {_address()})" if _address() else ""
+        where = f" (worker {find_address()})" if find_address() else ""
         if isinstance(error, ImageError):
             raise ImageError(_renumber(str(error), self.part.positions) + where) from None
         if where and isinstance(error, Exception):
             first, last = self.part.positions[0], self.part.positions[-1]
-            error.add_note(f"With images {first} to {last}, on worker {_address()}.")
+            error.add_note(f"With images {first} to {last}, on worker {find_address()}.")
 
 
 def _renumber(text, positions):
@@ -345,7 +345,7 @@ def _renumber(text, positions):
     return re.sub(r"^image (\d+)", lambda match: f"image {positions[int(match[1])]}", text)
 
 
-def _address():
+def find_address():
     worker = find_worker()
     return "" if worker is None else worker.address
 

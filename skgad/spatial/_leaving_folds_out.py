@@ -121,7 +121,7 @@ class LeavingFoldsOutMixin:
         by_fold = [DistanceSums() for _ in range(fold.max() + 1)]
         for rows, unseen, _ in parts:
             by_fold[fold[rows[0]]].add(unseen)
-        whole = functools.reduce(lambda one, other: one.merged(other), by_fold)
+        whole = functools.reduce(lambda one, other: one.merge(other), by_fold)
         self._standards = whole.standards()
         others = [whole.without(one).standards() for one in by_fold]
         return [

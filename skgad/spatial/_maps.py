@@ -141,6 +141,20 @@ class LargestPixels:
             largest = np.partition(largest, first)[first:]  # the smallest of them comes first
         self._largest = largest
 
+    def merge(self, other):
+        """Take in what another of the same number of pixels and share has, of other maps."""
+        self._peaks += other._peaks
+        self._n_pixels += other._n_pixels
+        largest = np.concatenate([self._largest, other._largest])
+        first = max(0, len(largest) - self._count)
+        self._largest = np.partition(largest, first)[first:] if len(largest) else largest
+        return self
+
+    @property
+    def size(self):
+        """How many pixels it may hold."""
+        return self._count
+
     def peaks(self):
         """Return the largest pixel of each map, ascending."""
         return np.sort(np.concatenate(self._peaks))

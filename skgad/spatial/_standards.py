@@ -19,9 +19,9 @@ class DistanceSums:
 
     def add(self, distances):
         """Take the distance maps of some images in, a list of (n, height, width); NaN is not counted."""
-        self._parts = self.merged(DistanceSums([_add_up(level) for level in distances]))._parts
+        self._parts = self.merge(DistanceSums([_add_up(level) for level in distances]))._parts
 
-    def merged(self, other):
+    def merge(self, other):
         """Return the sums with those of other images."""
         if not self._parts or not other._parts:
             return self if self._parts else other
