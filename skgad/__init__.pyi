@@ -15,6 +15,9 @@ from . import (
     deploy as deploy,
 )
 from . import (
+    distributed as distributed,
+)
+from . import (
     exceptions as exceptions,
 )
 from . import (

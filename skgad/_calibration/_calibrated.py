@@ -250,8 +250,8 @@ class CalibratedMixin(ScoredOutlierMixin):
         seen = getattr(_last_step(self.estimator_), "n_samples_seen_", None)
         if not self._frozen and seen not in (None, self._n_learnt):
             warn(
-                f"estimator_ has {seen} images in it, and the threshold rests on {self._n_learnt}: it was changed after the "
-                "calibration, and fpr will not hold. Give new images to update(X), or fit anew.",
+                f"estimator_ has {seen} images in it, and the threshold rests on {self._n_learnt}: it was changed "
+                "after the calibration, and fpr will not hold. Give new images to update(X), or fit anew.",
                 WorkingPointWarning,
             )
 

@@ -1,8 +1,8 @@
 r"""Scores of more images than fit into memory: a histogram that merges, in bins as fine as there is room for.
 
-A bin is a number of leading bits of a float64's significand: all scores whose bits agree are in it. Two histograms, with
-bins of the same width or of others, add up; the result does not depend on the order, nor on how the scores were split
-up. As long as there are few scores they are all kept.
+A bin is a number of leading bits of a float64's significand: all scores whose bits agree are in it. Two histograms,
+with bins of the same width or of others, add up; the result does not depend on the order, nor on how the scores were
+split up. As long as there are few scores they are all kept.
 
 A bin counts as its lower edge, so that a p-value from a histogram is never less than that of all scores, and more by
 what is in one bin at most: the rate of false alarms stays below what was asked for.
@@ -43,7 +43,7 @@ class ScoreSketch:
 
     @property
     def rank_error(self):
-        """By how much the share of scores up to a number may be off: the share of the fullest bin; 0 if all are kept."""
+        """By how much the share of scores up to a number may be off: that of the fullest bin; 0 if all are kept."""
         return 0.0 if self.bits == _SIGNIFICAND else float(self.counts.max() / self.n_samples)
 
     def merge(self, other):

@@ -145,7 +145,7 @@ class UpdatesMixin:
     def _check_rows(self):
         if self._rows is None:
             raise ValueError(
-                f"{self.estimator_!r}, with cv={self.cv!r}, was calibrated by refits, or on many machines, and keeps no "
-                "features: fit it anew on all images to be learnt. A MahalanobisDetector with cv=None, and a "
+                f"{self.estimator_!r}, with cv={self.cv!r}, was calibrated by refits, or on many machines, and keeps "
+                "no features: fit it anew on all images to be learnt. A MahalanobisDetector with cv=None, and a "
                 "FrozenEstimator, take updates."
             )

@@ -1,8 +1,8 @@
 r"""Leave-one-out distances from the moments of a sample alone: rows may be far apart, and come a few at a time.
 
-The formulas are those of `_leave_one_out` and `_leave_one_out_joint`, whose sums over all rows are moments. What a row is
-measured by is worked out once, in O(D³), and goes wherever the rows are; each row then takes O(D²). A row that holds nearly
-all of some direction, and so leaves the others few digits there, is taken out of the moments themselves.
+The formulas are those of `_leave_one_out` and `_leave_one_out_joint`, whose sums over all rows are moments. What a row
+is measured by is worked out once, in O(D³), and goes wherever the rows are; each row then takes O(D²). A row that holds
+nearly all of some direction, and so leaves the others few digits there, is taken out of the moments themselves.
 """
 
 import numpy as np

@@ -6,10 +6,14 @@ and a view in the place of a table may never end.
 """
 
 import errno
+import os
 import sqlite3
 import stat
 import time
 from functools import lru_cache
+from pathlib import Path
+
+import psutil
 
 from ..exceptions import CacheError
 
@@ -17,6 +21,7 @@ _FORMAT = 3  # of the tables
 _MARK = int.from_bytes(b"skgd", "big")  # SQLite's application_id; it stands in the file's header
 _MAGIC, _MARK_AT = b"SQLite format 3\0", slice(68, 72)  # https://sqlite.org/fileformat.html, section 1.3
 _PATIENCE = 60  # seconds to wait for other processes
+_NETWORKS = {"afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "ncpfs", "ocfs2", "gfs2"}
 _TABLES = (
     "CREATE TABLE features (id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, pooled BLOB NOT NULL, "
     "checksum BLOB NOT NULL)",
@@ -43,9 +48,11 @@ def open_file(path):
     Raises
     ------
     CacheError
-        If the file is not skgad's, has another format or other tables, or is damaged; or if its folder is a file.
+        If the file is not skgad's, has another format or other tables, or is damaged; if its folder is a file, or lies
+        on a network file system.
     """
     try:
+        _refuse_network(path)
         _refuse_foreign(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         return _connect(path, "mode=rwc"), None
@@ -82,6 +89,22 @@ def find_remedy(error):
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) or number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "Get the right to write there"
     return None
+
+
+def _refuse_network(path):
+    """Raise CacheError for a file system that several machines share: SQLite's log works for processes of one.
+
+    https://sqlite.org/wal.html: "All processes using a database must be on the same host computer".
+    """
+    place = Path(os.path.realpath(path))
+    mounts = {Path(one.mountpoint): one.fstype.lower() for one in psutil.disk_partitions(all=True)}
+    kind = next((mounts[folder] for folder in (place, *place.parents) if folder in mounts), "")
+    if kind in _NETWORKS or kind.startswith(("nfs", "smb", "fuse.sshfs", "fuse.gluster", "fuse.ceph")):
+        raise make_error(
+            path,
+            f"it lies on a network file system ({kind}), where two machines that write to it would damage it",
+            "Take a folder on a disk of this machine",
+        )
 
 
 def _refuse_foreign(path):

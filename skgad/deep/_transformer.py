@@ -73,7 +73,8 @@ class DeepFeatureTransformer(MapsMixin, TransformerMixin, PortableEstimator):
         a thousandth of each level's root mean square, which is tried first.
     cache : None, True or path, default=None
         Where to keep the features of every image, of all levels, a few kilobytes: True for the user's cache folder. An
-        image that is found there does not go through the network again. See `skgad.deep.cache_info`.
+        image that is found there does not go through the network again. A folder of this machine, not of a network file
+        system. See `skgad.deep.cache_info`.
     store_weights : bool, default=False
         Whether pickles and skops files hold the network's weights.
     verbose : int, default=0

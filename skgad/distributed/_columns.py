@@ -1,5 +1,6 @@
-"""A Gaussian over columns, learnt in parts: of the moments of the rows, of those behind NPCA, and the left-out scores."""
+"""A Gaussian over columns, learnt in parts: moments of the rows, those behind NPCA, and scores of rows left out."""
 
+import copy
 from functools import partial
 
 import numpy as np
@@ -21,17 +22,7 @@ def fit_columns(plan, parts, engine, source):
     """Return the fitted steps by their ids, a function that calibrates, or None, and the `Summary` of all parts."""
     shared = engine.share(source)
     fold_of = number_images(plan.cv, parts.n_images)
-    carrier = clone(plan.detector) if plan.npca is None else MahalanobisDetector()
-    summary = _reduce(engine, parts, lambda part: (shared, carrier, None, own_folds(fold_of, part)))
-    count_images_once(summary, parts, lambda model: model.n_samples_seen_)
-    learnt = _merge(list(summary.models.values()))
-    npca, detector = None, learnt
-    if plan.npca is not None:
-        npca = clone(plan.npca).fit_moments(learnt)
-        behind = engine.share(npca)
-        again = _reduce(engine, parts, lambda part: (shared, plan.detector, behind, None), summary.places)
-        _check_same(summary, again)
-        detector = again.models[0]
+    summary, learnt, npca, detector = _learn(plan, parts, engine, shared, fold_of)
     distances = _measure_nothing(detector)
     fitted = {id(plan.detector): detector}
     if npca is not None:
@@ -55,6 +46,23 @@ def fit_columns(plan, parts, engine, source):
     calibrator = clone(plan.calibrator)
     n_images = detector.n_samples_seen_
     return fitted, partial(calibrator.take_scores, scores=scores, inflation=ratio, n_images=n_images), summary
+
+
+def _learn(plan, parts, engine, shared, fold_of=None, places=None, without=None):
+    """Return what all images, or all but one, teach: the summary, the moments, NPCA and the Gaussian behind it."""
+    carrier = clone(plan.detector) if plan.npca is None else MahalanobisDetector()
+    summary = engine.add_up(
+        summarise, parts, lambda part: (shared, carrier, None, own_folds(fold_of, part), without), places
+    )
+    count_images_once(summary, parts, lambda model: model.n_samples_seen_, n_without=int(without is not None))
+    learnt = _merge(list(summary.models.values()))
+    if plan.npca is None:
+        return summary, learnt, None, learnt
+    npca = clone(plan.npca).fit_moments(learnt)
+    behind = engine.share(npca)
+    again = engine.add_up(summarise, parts, lambda part: (shared, plan.detector, behind, None, without), summary.places)
+    _check_same(summary, again)
+    return summary, learnt, npca, again.models[0]
 
 
 class Scores:
@@ -85,19 +93,6 @@ class Scores:
         self._parts, self._n_waiting = [], 0
 
 
-def _reduce(engine, parts, arguments, places=None):
-    """Return the summary of all parts."""
-    total = None
-    task_arguments = lambda part: (arguments(part), _find_place(places, part))  # noqa: E731
-    for summary in engine.reduce(summarise, parts.make(), task_arguments, parts.n_parts):
-        total = summary if total is None else total.merge(summary)
-    return total
-
-
-def _find_place(places, part):
-    return places[part.number][0] if places else None
-
-
 def _check_same(one, other):
     learnt = [{part: n_used for part, (_, n_used) in each.places.items()} for each in (one, other)]
     if learnt[0] != learnt[1]:
@@ -106,9 +101,7 @@ def _check_same(one, other):
 
 
 def _merge(models):
-    total = clone(models[0])
-    for name, value in vars(models[0]).items():
-        setattr(total, name, value)
+    total = copy.copy(models[0])
     for model in models[1:]:
         total.merge(model)
     return total
@@ -139,15 +132,17 @@ def _score(plan, parts, engine, shared, summary, unseen, detector, npca, fold_of
 
     def arguments(part):
         own = own_folds(fold_of, part)
-        needed = {0: unseen[0]} if own is None else {int(fold): unseen[fold] for fold in np.unique(own) if fold in unseen}
-        place, n_used = summary.places[part.number]
-        return (shared, needed, whole, behind, own, n_used), place
+        folds = [0] if own is None else np.unique(own).tolist()
+        needed = {fold: unseen[fold] for fold in folds if fold in unseen}
+        return shared, needed, whole, behind, own, summary.places[part.number][1]
 
     scores, sums = Scores(), np.zeros(2)
     largest = -np.inf
-    for scored in engine.map(score_unseen, parts.make(), arguments):
+    for scored in engine.map(score_unseen, parts.make(), arguments, summary.places):
+        for row in np.flatnonzero(np.isinf(scored.scores)):
+            scored.scores[row] = _score_alone(plan, parts, engine, shared, summary, scored, row)
         scores.add(scored.scores)
-        sums += scored.inside[:2]
+        sums += np.square(scored.scores).sum(), scored.inside[1]
         largest = max(largest, scored.inside[2])
     if scores.n_images != detector.n_samples_seen_:
         raise RuntimeError(f"{scores.n_images} images were scored, and {detector.n_samples_seen_} learnt.")
@@ -155,13 +150,23 @@ def _score(plan, parts, engine, shared, summary, unseen, detector, npca, fold_of
     return scores.get(), ratio
 
 
+def _score_alone(plan, parts, engine, shared, summary, scored, row):
+    """Return the score of an image beside which nothing is left of the others' moments: all others are summed anew."""
+    position = scored.positions[row]
+    _, _, npca, others = _learn(plan, parts, engine, shared, places=summary.places, without=position)
+    part = next(part for part in parts.make() if part.number == scored.number)
+    [rows] = engine.map(gather, [part], lambda part: (shared,), summary.places)
+    values = rows.values[row : row + 1] if npca is None else npca.transform(rows.values[row : row + 1])
+    score = others.score_samples(values)[0]
+    if not np.isfinite(score):
+        raise ValueError(f"Image {position} has the score {score} by all others; scores must be finite.")
+    return score
+
+
 def _score_together(plan, parts, engine, shared, summary):
     """Return the scores of a few images, out of fold and in sample, from all of their features."""
-
-    def arguments(part):
-        return (shared,), summary.places[part.number][0]
-
-    rows = np.concatenate(list(engine.map(gather, parts.make(), arguments)))
+    gathered = engine.map(gather, parts.make(), lambda part: (shared,), summary.places)
+    rows = np.concatenate([np.asarray(rows.values) for rows in gathered])
     names = getattr(next(iter(summary.models.values())), "feature_names_in_", None)
     tail = Pipeline([("npca", clone(plan.npca)), ("detector", clone(plan.detector))])
     return fit_tail(tail, rows if names is None else frame(rows, names))

@@ -1,4 +1,4 @@
-"""Where parts are worked on: here, one after the other, or on a Dask cluster, some ahead; results come in their order."""
+"""Where parts are worked on: here, one by one, or on a Dask cluster, some ahead; results come in their order."""
 
 import sys
 import uuid
@@ -7,38 +7,20 @@ from contextlib import contextmanager
 
 from ..exceptions import DependencyError
 from ._parts import in_groups
-from ._tasks import merge_all
+from ._summaries import merge_all
+from ._workers import Derived
 
 _FAN = 8  # summaries that are merged at a time
-_MOST_ROOTS = 64  # trees whose summaries the client merges
+_MOST_TREES = 64  # whose summaries the client merges
 _AHEAD = 2  # parts a thread that are handed out
 
 
-class _Derived:
-    """A thing that is worked out when it is needed; the last one is kept."""
-
-    _last: tuple = (None, None)
-
-    def __init__(self, make, arguments):
-        self._make, self._arguments = make, arguments
-
-    def get(self):
-        """Return it."""
-        owner, thing = _Derived._last
-        if owner is not self:
-            _Derived._last = (None, None)
-            thing = self._make(*self._arguments)
-            _Derived._last = (self, thing)
-        return thing
-
-
-def find(thing):
-    """Return what an engine derived, in a task."""
-    return thing.get() if isinstance(thing, _Derived) else thing
+def _identity(thing):
+    return thing
 
 
 class Here:
-    """This process: one part after the other, in constant memory."""
+    """The process that asks: one part after the other, in constant memory."""
 
     n_threads = 1
     is_remote = False
@@ -52,7 +34,7 @@ class Here:
 
     def derive(self, make, *arguments):
         """Return what tasks take, by `find`, in place of what a function makes of things that are shared."""
-        return _Derived(make, arguments)
+        return Derived(make, arguments)
 
     def count(self, delayed):
         """Return the lengths of Delayed objects."""
@@ -60,7 +42,7 @@ class Here:
 
         return list(dask.compute(*[dask.delayed(len)(one) for one in delayed]))
 
-    def map(self, task, parts, arguments):
+    def map(self, task, parts, arguments, places=None):
         """Yield what a task makes of each part, in their order.
 
         Parameters
@@ -69,18 +51,20 @@ class Here:
             Of a part and more arguments.
         parts : iterable of Part
         arguments : callable
-            From a part to the other arguments, a tuple, and where to work, if it matters.
+            From a part to the other arguments, a tuple.
+        places : dict, default=None
+            Of each part's number where it was worked on before, and so best is again.
         """
         for part in parts:
-            yield task(part, *arguments(part)[0])
+            yield task(part, *arguments(part))
 
-    def reduce(self, task, parts, arguments, n_parts=None):
-        """Yield the summaries of adjacent parts, in their order."""
-        yield from self.map(task, parts, arguments)
+    def add_up(self, task, parts, arguments, places=None):
+        """Return the `Summary` of all `Parts`, of tasks that return one each; they are merged in their order."""
+        return merge_all(self.map(task, parts.make(), arguments))
 
     def clean(self, kept):
         """Delete what was kept."""
-        _Derived._last = (None, None)
+        Derived._last = (None, None)
         kept.clear()
 
 
@@ -105,9 +89,14 @@ class Cluster:
         self._n_tasks = 0
 
     def share(self, thing):
-        """Return a future of a thing, which is sent to each worker once, and from one to another."""
-        [future] = self.client.scatter([thing], broadcast=True, hash=False)
-        return future
+        """Return a future of a thing, which goes to each worker once, from one to another.
+
+        It is a task, so that it comes again where all workers have died that had it: data that is scattered does not.
+        """
+        import dask
+
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+            return self.client.submit(_identity, thing, key=self._name("share"), pure=False)
 
     def derive(self, make, *arguments):
         """As `Here.derive`: a worker makes it, once."""
@@ -120,61 +109,54 @@ class Cluster:
         with _explained(self.client, "The partitions of X could not be counted"):
             return self.client.gather(self.client.compute([dask.delayed(len)(one) for one in delayed]))
 
-    def map(self, task, parts, arguments):
+    def map(self, task, parts, arguments, places=None):
         """As `Here.map`: some parts are worked on ahead, so that the scheduler's memory does not grow with them."""
-        waiting: deque = deque()
-        try:
-            for part in parts:
-                waiting.append((self._submit(task, part, arguments), part, part))
-                if len(waiting) >= self._window():
-                    yield self._take(waiting)
-            while waiting:
-                yield self._take(waiting)
-        finally:
-            self.client.cancel([future for future, *_ in waiting])
+        yield from self._run(([part] for part in parts), task, arguments, places)
 
-    def reduce(self, task, parts, arguments, n_parts=None):
-        """As `Here.reduce`: summaries are merged in trees on the workers, in an order that does not depend on them."""
+    def add_up(self, task, parts, arguments, places=None):
+        """As `Here.add_up`: in trees on the workers, in an order that depends on the parts alone."""
         size = 1
-        while n_parts is not None and n_parts > size * _MOST_ROOTS:
+        while parts.n_parts > size * _MOST_TREES:
             size *= _FAN
+        return merge_all(self._run(in_groups(parts.make(), size), task, arguments, places))
+
+    def _run(self, groups, task, arguments, places):
+        """Yield the result of each group of parts: that of the task, or merged summaries."""
         waiting: deque = deque()
         n_ahead = 0
         try:
-            for group in in_groups(parts, size):
-                futures = [self._submit(task, part, arguments) for part in group]
+            for group in groups:
+                futures = [self._submit(task, part, arguments(part), places) for part in group]
                 while len(futures) > 1:
                     futures = [
                         self.client.submit(merge_all, some, key=self._name("merge"), pure=False)
                         for some in in_groups(futures, _FAN)
                     ]
-                waiting.append((futures[0], group[0], group[-1]))
+                waiting.append((futures[0], group))
                 n_ahead += len(group)
-                while n_ahead >= max(self._window(), 2 * size):
+                while n_ahead >= self._window() + len(waiting[0][1]):
+                    n_ahead -= len(waiting[0][1])
                     yield self._take(waiting)
-                    n_ahead -= size
             while waiting:
                 yield self._take(waiting)
         finally:
-            self.client.cancel([future for future, *_ in waiting])
+            if waiting and self.client.status == "running":
+                self.client.cancel([future for future, _ in waiting])
 
     def clean(self, kept):
         """Delete what workers have kept."""
-        if kept.checkpoint is None:
-            try:
-                self.client.run(kept.clear, on_error="ignore")
-            except Exception:  # noqa: S110  # nobody is there any more: the workers' own files go with them
-                pass
+        if kept.checkpoint is None and self.client.status == "running":
+            self.client.run(kept.clear, on_error="ignore")
 
     def _window(self):
         return max(_AHEAD * sum(self.client.nthreads().values()), 2)
 
-    def _submit(self, task, part, arguments):
-        more, place = arguments(part)
+    def _submit(self, task, part, arguments, places):
+        place = places[part.number][0] if places else ""
         return self.client.submit(
             task,
             part,
-            *more,
+            *arguments,
             key=self._name(f"{task.__name__}-{part.number}"),
             workers=place or None,
             allow_other_workers=bool(place),
@@ -186,8 +168,8 @@ class Cluster:
         return f"skgad-{what}-{self.run}-{self._n_tasks}"
 
     def _take(self, waiting):
-        future, first, last = waiting[0]
-        what = f"Images {first.positions[0]} to {last.positions[-1]} were not learnt or scored"
+        future, group = waiting[0]
+        what = f"Images {group[0].positions[0]} to {group[-1].positions[-1]} were not learnt or scored"
         with _explained(self.client, what):
             result = future.result()
         waiting.popleft()
@@ -205,9 +187,9 @@ def _explained(client, what):
         yield
     except KilledWorker as error:
         raise RuntimeError(
-            f"{what}: {error.allowed_failures + 1} workers died at that work, the last of them {error.last_worker.address}. "
-            "Its log says why: an image too large for its memory, most likely. Leave such images out, give workers more "
-            "memory, or smaller parts, partition_size=."
+            f"{what}: {error.allowed_failures + 1} workers died at that work, the last of them "
+            f"{error.last_worker.address}. Its log says why: an image too large for its memory, most likely. Leave "
+            "such images out, give workers more memory, or smaller parts, partition_size=."
         ) from error
     except (FutureCancelledError, CommClosedError, TimeoutError) as error:
         raise RuntimeError(
@@ -251,4 +233,6 @@ def check_dask(X):
         try:
             import distributed  # noqa: F401
         except ImportError as error:
-            raise DependencyError(f"Dask collections take dask.distributed ({error}): pip install skgad[dask].") from error
+            raise DependencyError(
+                f"Dask collections take dask.distributed ({error}): pip install skgad[dask]."
+            ) from error

@@ -1,13 +1,8 @@
 """A line is learnt in parts: which passes it takes, and what comes back of them."""
 
-from functools import partial
-
-import numpy as np
-from sklearn.base import clone
-
+from .._calibration._working_point import check_reachable
 from .._conventions._parameters import check_int, read_fpr
 from .._conventions._warnings import warn
-from .._calibration._working_point import check_reachable
 from ..deep._reports import report
 from ._columns import fit_columns
 from ._engines import check_dask, choose_engine
@@ -15,7 +10,8 @@ from ._kept import Kept, describe_front
 from ._maps import fit_maps
 from ._parts import make_parts
 from ._plan import read_plan
-from ._tasks import Source, fit_front
+from ._reading import Source
+from ._tasks import fit_front
 
 
 def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
@@ -32,8 +28,8 @@ def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
         `NPCA`, or not; a `MahalanobisDetector`, or, without steps in front, a `SpatialMahalanobisDetector`; alone, in
         `FPRThresholdCV` or in front of `FPRThreshold`. It is fitted in place.
     X : sequence of images, Dask bag or Series, or iterator
-        Paths that each worker can read, best of all; for a detector of columns, a table, or a Dask DataFrame. An iterator
-        or generator of batches of images is gone through once, here.
+        Paths that each worker can read, best of all; for a detector of columns, a table, or a Dask DataFrame. An
+        iterator or generator of batches of images is gone through once, here.
     y : array-like of shape (n_samples,), default=None
         Labels, if all are +1 (normal) or -1 (anomalous): rows at -1 are left out. Ignored otherwise.
     client : distributed.Client, default=None
@@ -78,9 +74,9 @@ def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
     *Passes.* A line of columns sends each image through the network once; behind `NPCA`, and for `FPRThresholdCV`,
     workers go through their features once more each. Maps are not kept: each pass goes through the network.
     *Working point.* `FPRThresholdCV` leaves out single images, or folds, by moments. Beyond a million images its
-    ``out_of_fold_scores_`` are a million that stand for all: no p-value is smaller than by all scores, nor larger by more
-    than 1e-6 and the share of the fullest of a million bins. What differs from one machine: `drifted_fpr_` is NaN, and
-    `update` takes a new fit.
+    ``out_of_fold_scores_`` are a million that stand for all: no p-value is smaller than by all scores, nor larger by
+    more than 1e-6 and the share of the fullest of a million bins. What differs from one machine: ``drifted_fpr_`` is
+    NaN, and ``update`` is refused, but for a few images of many features.
     *Faults.* A part that is lost with its worker is worked on again by another; parts are counted when they are merged.
 
     Examples
@@ -98,9 +94,7 @@ def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
     check_dask(X)
     engine = choose_engine(client, once=hasattr(X, "__next__"))
     has_images = bool(plan.front) or plan.makes_maps
-    parts = make_parts(
-        X, y, partition_size, images=has_images, n_threads=engine.n_threads, count=engine.count
-    )
+    parts = make_parts(X, y, partition_size, images=has_images, n_threads=engine.n_threads, count=engine.count)
     _check_before(plan, parts, checkpoint)
     kept, front = Kept(engine.run, checkpoint), plan.make_front()
     try:
@@ -144,7 +138,7 @@ def _begin(engine, parts, front, kept):
     if front is None:
         return Source(None, None, "", kept)
     first = next(iter(parts.make())) if not parts.once else parts.peek()
-    [(front, names, notes)] = engine.map(fit_front, [first], lambda part: ((front,), None))
+    [(front, names, notes)] = engine.map(fit_front, [first], lambda part: (front,))
     for category, text in sorted(notes, key=str):
         warn(text, category)
     return Source(front, names, describe_front(front), kept)

@@ -34,7 +34,7 @@ def own_folds(fold_of, part):
     return None if fold_of is None else fold_of[part.start : part.start + len(part.positions)]
 
 
-def count_images_once(summary, parts, count):
+def count_images_once(summary, parts, count, n_without=0):
     """Raise RuntimeError unless each part came back, and each image was learnt or left out, once.
 
     Parameters
@@ -43,17 +43,21 @@ def count_images_once(summary, parts, count):
     parts : Parts
     count : callable
         From a model to the number of images that it has learnt.
+    n_without : int, default=0
+        Images that were left out on purpose.
     """
     if summary.first != 0 or (parts.n_parts is not None and summary.last != parts.n_parts - 1):
         raise RuntimeError(f"Parts {summary.first} to {summary.last} came back, of {parts.n_parts}.")
     learnt = sum(count(model) for model in summary.models.values())
-    if parts.n_images not in (None, summary.n_images) or learnt + summary.n_bad != summary.n_images:
+    if parts.n_images not in (None, summary.n_images) or learnt + n_without + summary.n_bad != summary.n_images:
         raise RuntimeError(
             f"{learnt} images were learnt and {summary.n_bad} left out, of {summary.n_images} that were looked at and "
             f"{parts.n_images} that were given: an image was lost, or counted twice."
         )
     if learnt < 2:
-        raise ValueError(f"At least 2 normal images are needed to learn from; got n_samples = {learnt} that can be used.")
+        raise ValueError(
+            f"At least 2 normal images are needed to learn from; got n_samples = {learnt} that can be used."
+        )
 
 
 def _read(part):

@@ -1,8 +1,8 @@
 """Features that a pass over images keeps on the disk of the machine that made them, for the next pass.
 
 A file a part, whole or not there. In a checkpoint, a folder that all machines see, they stay when a run dies, and the
-next one goes on from them; elsewhere they lie with the worker's own files, and go at the end. Where a file is not there,
-or there is no room for it, the images go through the network again.
+next one goes on from them; elsewhere they lie with the worker's own files, and go at the end. Where a file is not
+there, or there is no room for it, the images go through the network again.
 """
 
 import hashlib
@@ -14,10 +14,13 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from .._conventions._atomic import whole_file
 from .._images._files import is_path
 from .._images._interest import split
+from .._version import __version__
+from ._workers import find_worker
 
 _LACKING = (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError)
 
@@ -42,8 +45,6 @@ class Kept:
         """Where this process finds them."""
         if self.checkpoint is not None:
             return Path(self.checkpoint)
-        from ._tasks import find_worker
-
         worker = find_worker()
         return Path(tempfile.gettempdir() if worker is None else worker.local_directory) / f"skgad-{self.run}"
 
@@ -80,8 +81,9 @@ class Kept:
 
 def describe_front(front):
     """Return what the features depend on besides the images, as text."""
-    parts = [repr(front)]
+    parts = [__version__]
     for _, step in front.steps:
+        parts.append(step.__repr__(N_CHAR_MAX=10**9) if isinstance(step, BaseEstimator) else repr(step))
         parts += [repr(getattr(step, name, None)) for name in ("settings_", "weights_sha256_")]
     return " ".join(parts)
 

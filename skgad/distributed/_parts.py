@@ -115,7 +115,7 @@ def _take(X, positions, images):
 
 def _of_collection(X, images, count):
     """Return the parts of a Dask bag, Series or frame: its partitions."""
-    if images and hasattr(X, "columns"):
+    if images and getattr(X, "ndim", 1) == 2:
         raise ImageError("X is a frame; pass the column that holds the paths, X['path'], not the frame.")
     delayed = list(np.ravel(X.to_delayed()))
     lengths = count(delayed)

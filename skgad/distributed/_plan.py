@@ -1,4 +1,4 @@
-"""What a line is made of, as far as it can be learnt in parts: steps that learn nothing, NPCA, a Gaussian, a threshold."""
+"""What a line is made of, if it can be learnt in parts: steps that learn nothing, NPCA, a Gaussian, a threshold."""
 
 from dataclasses import dataclass
 from typing import Any

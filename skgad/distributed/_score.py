@@ -11,7 +11,9 @@ from ._engines import check_dask, choose_engine
 from ._fit import report_summary
 from ._kept import Kept
 from ._parts import make_parts
-from ._tasks import Source, Summary, score_all
+from ._reading import Source
+from ._summaries import Summary
+from ._tasks import score_all
 
 
 def score_samples(line, X, *, client=None, partition_size=None):
@@ -64,13 +66,14 @@ def score_samples(line, X, *, client=None, partition_size=None):
     check_dask(X)
     engine = choose_engine(client, once=False)
     front, detector = _split(line)
-    takes_images = front is not None or not hasattr(detector, "n_features_in_")
+    extractor = _find_extractor(detector)
+    takes_images = front is not None or extractor is not None
     parts = make_parts(X, None, partition_size, images=takes_images, n_threads=engine.n_threads, count=engine.count)
-    source = engine.share(Source(front, None, "", Kept(engine.run)))
+    source = engine.share(Source(front, None, "", Kept(engine.run), extractor))
     shared = engine.share(detector)
     scores = np.full(parts.n_images, np.nan)
     summary = Summary(0, 0, parts.n_images, {})
-    for scored in engine.map(score_all, parts.make(), lambda part: ((source, shared), None)):
+    for scored in engine.map(score_all, parts.make(), lambda part: (source, shared)):
         scores[scored.positions] = scored.scores
         summary.bad += scored.bad
         summary.n_bad += scored.n_bad
@@ -81,7 +84,18 @@ def score_samples(line, X, *, client=None, partition_size=None):
 
 def _split(line):
     """Return the steps up to the extractor, None without one, and what takes its features."""
+    inner = getattr(line, "estimator_", None)
+    line = inner if isinstance(inner, Pipeline) else line  # whose scores are those of a threshold around it
     if not isinstance(line, Pipeline):
         return None, line
     last = max((at for at, step in enumerate(line) if isinstance(step, DeepFeatureTransformer)), default=None)
     return (None, line) if last is None else (line[: last + 1], line[last + 1 :])
+
+
+def _find_extractor(detector):
+    """Return the extractor inside a detector that takes images; None for one that takes columns."""
+    for name in ("features_", "estimator_"):
+        if hasattr(detector, name):
+            inner = getattr(detector, name)
+            return inner if isinstance(inner, DeepFeatureTransformer) else _find_extractor(inner)
+    return None

@@ -1,0 +1,74 @@
+"""Where this runs, and what is said of it: the Dask worker, errors and warnings that name it and the images."""
+
+import re
+import sys
+import warnings
+from contextlib import contextmanager
+
+from ..exceptions import ImageError, ImageWarning
+
+
+def find_worker():
+    """Return the Dask worker that this runs on; None elsewhere."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import get_worker
+
+    try:
+        return get_worker()
+    except ValueError:
+        return None
+
+
+def find_address():
+    """Return the address of the worker that this runs on; "" elsewhere."""
+    worker = find_worker()
+    return "" if worker is None else worker.address
+
+
+@contextmanager
+def name_errors(part):
+    """Tell errors by the position of an image among all, and the worker; give a set for what is warned of meanwhile.
+
+    It holds categories and texts, to be said once by the fit or the score, and no list of images that cannot be used.
+    """
+    where, notes = find_address(), set()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield notes
+    except ImageError as error:
+        raise ImageError(renumber(str(error), part.positions) + (f" (worker {where})" if where else "")) from None
+    except Exception as error:
+        if where:
+            error.add_note(f"With images {part.positions[0]} to {part.positions[-1]}, on worker {where}.")
+        raise
+    notes |= {(one.category, str(one.message)) for one in caught if not issubclass(one.category, ImageWarning)}
+
+
+def renumber(text, positions):
+    """Return what is said of an image of a part, said of its position among all."""
+    return re.sub(r"^image (\d+)", lambda match: f"image {positions[int(match[1])]}", text)
+
+
+class Derived:
+    """A thing that is worked out when it is needed; the last one is kept."""
+
+    _last: tuple = (None, None)
+
+    def __init__(self, make, arguments):
+        self._make, self._arguments = make, arguments
+
+    def get(self):
+        """Return it."""
+        owner, thing = Derived._last
+        if owner is not self:
+            Derived._last = (None, None)
+            thing = self._make(*self._arguments)
+            Derived._last = (self, thing)
+        return thing
+
+
+def find(thing):
+    """Return what an engine derived, in a task."""
+    return thing.get() if isinstance(thing, Derived) else thing
