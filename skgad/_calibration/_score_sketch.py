@@ -51,7 +51,8 @@ class ScoreSketch:
         merged = ScoreSketch(size=min(self.size, other.size))
         bits = min(self.bits, other.bits)
         values = np.concatenate([_floor(one.values, bits) for one in (self, other)])
-        merged._set(*_add_up(values, np.concatenate([self.counts, other.counts])), bits, merged.size)
+        values, counts = _add_up(values, np.concatenate([self.counts, other.counts]))
+        merged._set(values, counts, bits, merged.size)
         return merged
 
     def representatives(self):

@@ -7,6 +7,7 @@ from sklearn.base import clone
 
 from .._calibration._out_of_fold import inflation
 from .._conventions._parameters import read_fpr
+from .._gaussian._places import PIVOT_IMAGES
 from ._folds import count_images_once, number_images, own_folds
 from ._map_tasks import MapsSource, begin, learn_part, leave_out, score_part, sum_part
 from ._pixels import MOST_PIXELS, PixelSketch
@@ -73,12 +74,13 @@ def fit_maps(plan, parts, engine, kept):
 
 
 def _begin(plan, parts, engine):
-    first, more, count = None, [], 0
+    some, count = [], 0
     for part in parts.make():
-        first, more = (part, more) if first is None else (first, [*more, part])
+        some.append(part)
         count += len(part.positions)
-        if count >= 16:
+        if count >= PIVOT_IMAGES:
             break
+    first, *more = some
     arguments = more, clone(plan.detector), parts.n_images
     [found] = engine.map(begin, [first], lambda part: arguments)
     return found

@@ -17,18 +17,17 @@ class PixelSketch:
     """
 
     def __init__(self, share):
-        self._share, self._sketch, self._peaks = share, None, []
+        self._share, self._sketch, self._peaks = share, ScoreSketch(), []
 
     def add(self, maps):
         """Take maps in, (n_images, height, width)."""
         self._peaks.append(np.fmax.reduce(maps.reshape(len(maps), -1), axis=1))
-        self._join(ScoreSketch(-maps[~np.isnan(maps)]))
+        self._sketch = self._sketch.merge(ScoreSketch(-maps[~np.isnan(maps)]))
 
     def merge(self, other):
         """Take in what another has, of other maps."""
         self._peaks += other._peaks
-        if other._sketch is not None:
-            self._join(other._sketch)
+        self._sketch = self._sketch.merge(other._sketch)
         return self
 
     def peaks(self):
@@ -39,6 +38,3 @@ class PixelSketch:
         """Return a number that at most that share of the pixels is beyond."""
         count = max(1, int(self._sketch.n_samples * self._share))
         return -float(self._sketch.values[np.searchsorted(np.cumsum(self._sketch.counts), count)])
-
-    def _join(self, sketch):
-        self._sketch = sketch if self._sketch is None else self._sketch.merge(sketch)

@@ -57,8 +57,8 @@ class Plan:
         calibrated : callable, default=None
             From the fitted detector, or pipeline, that stands in the `calibrator`, to that, calibrated.
         """
-        steps = dict(zip([id(step) for _, step in self.front], [] if front is None else front, strict=True))
-        fitted = {**fitted, **steps}
+        fronts = [] if front is None else [step for _, step in front.steps]
+        fitted = {**fitted, **dict(zip([id(step) for _, step in self.front], fronts, strict=True))}
         if self.calibrator is not None:
             inner = self.calibrator.estimator
             if isinstance(inner, Pipeline):
