@@ -1,11 +1,12 @@
-"""The figures of docs/distributed.md: speed by workers, what faults change, memory, unit costs, and what they add up to.
+"""The figures of docs/distributed.md: speed by workers, what faults change, memory, unit costs, and their sum.
 
-Run with ``python examples/measure_distributed.py``, or one section of it, ``--section speed`` (or faults, memory, costs,
-plan); needs the extras ``dask`` and ``demo``. Ten minutes in all on two CPU cores with nothing beside it. The photographs
-are drawn, of 64 × 64 pixels, so that there can be ten thousand.
+Run with ``python examples/measure_distributed.py``, or one section, ``--section speed`` (or faults, memory, costs, plan);
+needs the extras ``dask`` and ``demo``. On two CPU cores with nothing beside it. The photographs are drawn, of
+64 × 64 pixels, so that there can be ten thousand; those of ``speed`` and ``costs`` are the solar cells.
 """
 
 import argparse
+import heapq
 import os
 import pickle
 import signal
@@ -92,9 +93,13 @@ def measure_speed():
         seconds: dict = {"one process": [], "one worker": [], "two workers": []}
         with start(1) as one, start(2) as two:
             for _ in range(3):
-                seconds["one process"].append(clock(lambda: make(title, 224).fit(images))[1])
-                seconds["one worker"].append(clock(lambda: fit(make(title, 224), images, client=one))[1])
-                seconds["two workers"].append(clock(lambda: fit(make(title, 224), images, client=two))[1])
+                for name, client in (("one process", None), ("one worker", one), ("two workers", two)):
+                    line, began = make(title, 224), time.perf_counter()
+                    if client is None:
+                        line.fit(images)
+                    else:
+                        fit(line, images, client=client)
+                    seconds[name].append(time.perf_counter() - began)
         plain, single, double = (float(np.median(each)) for each in seconds.values())
         print(
             f"{title:24} {len(images)} images: one process {plain:.1f}, one worker {single:.1f} "
@@ -181,15 +186,21 @@ def measure_costs():
     extractor.transform(images[:16])
     features, seconds = clock(lambda: extractor.transform(images))
     size = np.mean([os.path.getsize(path) for path in images])
-    print(f"a core, EfficientNet-Lite0, 224 px: {len(images) / seconds:.1f} images/s, {size / 1000:.0f} kB read an image")
+    print(
+        f"a core, EfficientNet-Lite0, 224 px: {len(images) / seconds:.1f} images/s, {size / 1000:.0f} kB read an image"
+    )
+    _, seconds = clock(lambda: [np.asarray(Image.open(path).convert("RGB")) for path in images])
+    print(f"decoding alone: {len(images) / seconds:.0f} images/s a core")
     rng = np.random.default_rng(0)
     print("line: features, bytes of features an image, bytes of moments of a part, ms a merge, ms a part of 1,024")
     for title in LINES:
         levels, detector = LINES[title]()
         detector = getattr(detector, "steps", [("", detector)])[-1][1]
-        wanted = features.columns if levels == "all" else [
-            name for name in features.columns if any(name.startswith(f"level{level}__") for level in levels)
-        ]
+        wanted = (
+            features.columns
+            if levels == "all"
+            else [name for name in features.columns if any(name.startswith(f"level{level}__") for level in levels)]
+        )
         rows = features[wanted].iloc[rng.integers(len(features), size=1024)]
         rows = rows + rng.normal(0, 1e-3, size=rows.shape).astype(np.float32)
         one, learning = clock(lambda: type(detector)(levels=detector.levels).partial_fit(rows))  # noqa: B023
@@ -202,7 +213,7 @@ def measure_costs():
         )
 
 
-def simulate(n_parts, n_workers, *, part, merge, task=0.002, client_merge=None, transfer=0.0, fan=8, most_trees=64):
+def simulate(n_parts, n_workers, *, part, merge, task=0.002, transfer=0.0, fan=8, most_trees=64):
     """Return the seconds of one pass and where they go: each worker takes the next part, or a merge that is ready.
 
     Parameters
@@ -210,49 +221,51 @@ def simulate(n_parts, n_workers, *, part, merge, task=0.002, client_merge=None, 
     n_parts, n_workers : int
     part, merge, task : float
         Seconds: of a part at work, of merging two summaries, and of the scheduler for a task, one at a time.
-    client_merge : float
-        Of merging two at the client, with the way there; None for `merge`.
     transfer : float
         Seconds that a summary takes from one worker to another.
     """
     size = 1
     while n_parts > size * most_trees:
         size *= fan
-    ready = np.zeros(n_workers)
+    free = [0.0] * n_workers  # when each worker is
     scheduler = client = 0.0
     busy = {"parts": 0.0, "merges": 0.0, "client": 0.0}
+
+    def work(seconds, after=0.0):
+        nonlocal scheduler
+        scheduler = max(scheduler, after) + task if after else scheduler + task
+        end = max(heapq.heappop(free), after, scheduler) + seconds
+        heapq.heappush(free, end)
+        return end
+
     for first in range(0, n_parts, size):
-        ends = []
-        for _ in range(min(size, n_parts - first)):
-            worker = int(ready.argmin())
-            scheduler = max(scheduler, 0.0) + task
-            ready[worker] = max(ready[worker], scheduler) + part
-            busy["parts"] += part
-            ends.append(ready[worker])
+        ends = [work(part) for _ in range(min(size, n_parts - first))]
+        busy["parts"] += part * len(ends)
         while len(ends) > 1:
             groups = [ends[at : at + fan] for at in range(0, len(ends), fan)]
-            ends = []
-            for group in groups:
-                worker = int(ready.argmin())
-                cost = (len(group) - 1) * (merge + transfer)
-                scheduler += task
-                ready[worker] = max(ready[worker], max(group), scheduler) + cost
-                busy["merges"] += cost
-                ends.append(ready[worker])
-        client = max(client, ends[0]) + (merge if client_merge is None else client_merge)
-        busy["client"] += merge if client_merge is None else client_merge
-    return max(client, ready.max()), busy
+            costs = [(len(group) - 1) * (merge + transfer) for group in groups]
+            busy["merges"] += sum(costs)
+            ends = [work(cost, after=max(group)) for cost, group in zip(costs, groups, strict=True)]
+        client = max(client, ends[0]) + merge + transfer
+        busy["client"] += merge + transfer
+    return max(client, *free), busy
 
 
 def measure_plan(folder):
     """The simulation beside runs of one, two and four workers, and what it says of more."""
-    paths, size = draw(folder, 2_000), 50
+    paths, size, rng = draw(folder, 2_000), 50, np.random.default_rng(0)
     print("one pass over 2,000 drawn photographs at 64 px in parts of 50: simulated and measured seconds")
     cores = len(os.sched_getaffinity(0))
-    unit = None
+    unit = task = None
     for n_workers in (1, 2, 4):
         line = make_pipeline(DeepFeatureTransformer(LITE0, levels=[7], image_size=64), MahalanobisDetector())
         with start(n_workers) as client:
+            if task is None:
+                rows = rng.normal(size=(2_000, 4))
+                fit(MahalanobisDetector(), rows, client=client, partition_size=10)
+                _, seconds = clock(lambda: fit(MahalanobisDetector(), rows, client=client, partition_size=4))  # noqa: B023
+                task = seconds / 500
+                print(f"a part of next to no work: {1000 * task:.1f} ms, of client, scheduler and worker together")
             fit(line, paths[: 4 * size], client=client, partition_size=size)
             _, seconds = clock(lambda: fit(line, paths, client=client, partition_size=size))  # noqa: B023
         n_parts = len(paths) // size
@@ -263,15 +276,17 @@ def measure_plan(folder):
         print(f"{n_workers} workers on {cores} cores: simulated {simulated:.1f}, measured {seconds:.1f}", flush=True)
     print("simulated: images, workers, line: hours of the pass over images, share of merges, share of the client")
     for images in (10**6, 10**8, 10**9):
-        for n_workers, rate in ((16, 20.0), (1000, 20.0), (8, 3000.0), (128, 3000.0)):
-            for title, merge, n_bytes in (("level 7", 0.001, 150e3), ("nine levels", 0.07, 7.3e6)):
-                n_parts = min(-(-images // 1024), 200_000)  # more are simulated in as many larger ones
-                part = images / n_parts / rate
-                seconds, busy = simulate(n_parts, n_workers, part=part, merge=merge, transfer=n_bytes / 1e9)
+        for n_workers, rate in ((16, 37), (1000, 37), (8, 8000), (128, 8000)):
+            for title, merge, n_bytes in (("level 7", 0.001, 158e3), ("nine levels", 0.018, 7.3e6)):
+                n_parts = -(-images // 1024)
+                seconds, busy = simulate(
+                    n_parts, n_workers, part=1024 / rate, merge=merge, task=task, transfer=n_bytes / 1e9
+                )
+                ideal, merging = images / rate / n_workers, 100 * busy["merges"] / (n_workers * seconds)
                 print(
-                    f"{images:13,} {n_workers:5} at {rate:5.0f}/s {title:12} {seconds / 3600:9.2f} h, merges "
-                    f"{100 * busy['merges'] / (n_workers * seconds):5.2f} %, client "
-                    f"{100 * busy['client'] / seconds:5.2f} %",
+                    f"{images:13,} {n_workers:5} at {rate:5}/s {title:12} {seconds / 3600:9.2f} h, ideal "
+                    f"{ideal / 3600:9.2f} h, merges {merging:5.2f} %, {34e-6 * images / seconds:8.2f} GB/s read, "
+                    f"{images / seconds:11,.0f} images/s",
                     flush=True,
                 )
 

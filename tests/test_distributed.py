@@ -31,7 +31,9 @@ from skgad import (
     LevelwiseTransformer,
     MahalanobisDetector,
     MahalanobisMixture,
+    load_line,
     make_line,
+    save_line,
 )
 from skgad.deep import cache_info
 from skgad.deep.training import FineTuner
@@ -40,7 +42,7 @@ from skgad.distributed._columns import Scores
 from skgad.distributed._engines import Cluster, Here, choose_engine
 from skgad.distributed._pixels import PixelSketch
 from skgad.distributed._summaries import Summary
-from skgad.exceptions import CacheError, ImageError, ImageWarning
+from skgad.exceptions import CacheError, ImageError, ImageWarning, WeightsWarning
 from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector, SpatialSubspaceDetector
 from skgad.spatial._maps import LargestPixels
 
@@ -516,6 +518,8 @@ def test_an_iterator_is_gone_through_once_and_its_features_do_not_stay(paths, tm
     line = make_pipeline(extractor(), FPRThresholdCV(MahalanobisDetector(), fpr=0.05))
     found = fit(clone(line), (list(batch) for batch in np.array_split(paths, 7)))
     assert_same(clone(line).fit(paths), found, paths)
+    scores = score_samples(found, (list(batch) for batch in np.array_split(paths, 5)))
+    np.testing.assert_allclose(scores, found.score_samples(paths), rtol=1e-6)
     assert not list(tmp_path.iterdir())
 
 
@@ -535,6 +539,15 @@ def test_what_an_iterator_cannot_give_is_refused(line, message):
 def test_an_iterator_and_a_cluster_are_refused_together(client):
     with pytest.raises(ValueError, match="only this process can go through"):
         fit(make_pipeline(extractor(), MahalanobisDetector()), iter([["a.png"]]), client=client)
+
+
+def test_a_joint_gaussian_that_no_worker_can_merge_is_refused_with_the_remedy(paths, client, monkeypatch):
+    line = make_pipeline(extractor(), MahalanobisDetector(levels="joint"))
+    assert 1e8 < Cluster(client).find_memory() < 1e13
+    monkeypatch.setattr(Cluster, "find_memory", lambda self: 200_000)
+    with pytest.raises(ValueError, match=r"over 64 features takes .* Take fewer levels, grid=1"):
+        fit(line, paths, client=client)
+    assert_same(clone(line).fit(paths[:30]), fit(clone(line), paths[:30], client=client), paths)  # rows are kept
 
 
 def test_features_do_not_travel(paths, client):
@@ -642,6 +655,33 @@ def test_a_cache_on_a_network_file_system_is_refused_with_the_remedy(photographs
 def test_what_is_no_client_is_refused():
     with pytest.raises(TypeError, match=r"client must be a distributed.Client; got 'tcp://"):
         fit(MahalanobisDetector(), make_rows(9), client="tcp://127.0.0.1:8786")
+
+
+def test_a_line_of_many_machines_is_a_file_as_any_other(paths, client, tmp_path):
+    line = make_pipeline(extractor(), FPRThresholdCV(MahalanobisDetector(), fpr=0.05))
+    save_line(fit(line, paths, client=client), tmp_path / "line.skgad")
+    again = load_line(tmp_path / "line.skgad")
+    np.testing.assert_array_equal(again.predict(paths), line.predict(paths))
+    assert "120 normal images" in line[-1].summary()
+
+
+def test_a_checkpoint_does_not_depend_on_how_many_workers_there_are(paths, client, tmp_path):
+    line = make_pipeline(extractor(), MahalanobisDetector())
+    fit(clone(line), paths * 3, client=client, checkpoint=tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(times) == 2
+    fit(clone(line), paths * 3, checkpoint=tmp_path)
+    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+
+def test_what_workers_warn_of_is_said_once(paths, client):
+    for line in (
+        make_pipeline(extractor(weights=None), MahalanobisDetector()),
+        SpatialMahalanobisDetector(extractor(weights=None), standardize=False),
+    ):
+        with pytest.warns(WeightsWarning, match="random") as caught:
+            fit(line, paths, client=client)
+        assert len(caught) == 1
 
 
 def test_the_recommended_lines_are_learnt_in_parts(paths, client):

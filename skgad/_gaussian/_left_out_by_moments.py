@@ -41,9 +41,10 @@ class LeftOut:
     def __init__(self, sample, kind):
         if sample.n_samples < 3:
             raise ValueError(f"Leave-one-out needs three rows at least, two to learn from; got {sample.n_samples}.")
-        self.sample, self.kind = sample, kind = in_full(sample), kind
+        in_blocks = len(sample.sizes) > 1 and kind not in ("empirical", "diagonal")
+        self.sample, self.kind = sample, kind = in_full(sample) if in_blocks or kind == "empirical" else sample, kind
         self._sums = None
-        if len(sample.sizes) > 1 and kind not in ("empirical", "diagonal"):
+        if in_blocks:
             scaled, self._scales = in_unit_blocks(sample)
             weights_of_blocks = sample.unit / self._scales[sample.block_starts]
             pairs = np.outer(weights_of_blocks**2, weights_of_blocks**2)
@@ -52,6 +53,10 @@ class LeftOut:
             self._sums = BlockSums(sample.n_samples, sample.sizes, products, cubic, sample.quartic * pairs)
             if products is not None:
                 self._sums.norms, self._sums.spectrum  # noqa: B018  # here, not wherever the rows are
+        elif sample.rows is not None:  # few, which span all that lies between them: O(n² D)
+            self._units = np.ones(sample.n_features)
+            _, singular, axes = linalg.svd(sample.rows, full_matrices=False, check_finite=False)
+            self._spectrum, self._axes = singular**2, axes.T
         elif kind not in DIAGONAL_KINDS:
             self._units = np.sqrt(np.diagonal(sample.scatter)) if kind == "empirical" else np.ones(sample.n_features)
             self._units[self._units == 0] = 1.0

@@ -20,6 +20,7 @@ _FEW = 1000  # rows up to which leave-one-out behind NPCA sums the fourth powers
 
 def fit_columns(plan, parts, engine, source):
     """Return the fitted steps by their ids, a function that calibrates, or None, and the `Summary` of all parts."""
+    _check_room(plan, parts, engine, source)
     shared = engine.share(source)
     fold_of = number_images(plan.cv, parts.n_images)
     summary, learnt, npca, detector = _learn(plan, parts, engine, shared, fold_of)
@@ -46,6 +47,19 @@ def fit_columns(plan, parts, engine, source):
     calibrator = clone(plan.calibrator)
     n_images = detector.n_samples_seen_
     return fitted, partial(calibrator.take_scores, scores=scores, inflation=ratio, n_images=n_images), summary
+
+
+def _check_room(plan, parts, engine, source):
+    """Raise ValueError if workers have no room to merge the moments of a joint Gaussian."""
+    if plan.detector.levels != "joint" or source.names is None or 2 * (parts.n_images or 0) <= len(source.names):
+        return
+    n_bytes = 8 * len(source.names) ** 2 * engine.n_merged
+    if n_bytes > engine.find_memory():
+        raise ValueError(
+            f"levels='joint' over {len(source.names)} features takes {n_bytes / 1e9:.3g} GB where moments are merged, "
+            f"and the smallest worker has {engine.find_memory() / 1e9:.3g} GB. Take fewer levels, grid=1, or a smaller "
+            "network; or larger workers."
+        )
 
 
 def _learn(plan, parts, engine, shared, fold_of=None, places=None, without=None):
@@ -136,17 +150,17 @@ def _score(plan, parts, engine, shared, summary, unseen, detector, npca, fold_of
         needed = {fold: unseen[fold] for fold in folds if fold in unseen}
         return shared, needed, whole, behind, own, summary.places[part.number][1]
 
-    scores, sums = Scores(), np.zeros(2)
-    largest = -np.inf
+    scores, unseen_squares, seen_squares, largest = Scores(), 0.0, 0.0, -np.inf
     for scored in engine.map(score_unseen, parts.make(), arguments, summary.places):
         for row in np.flatnonzero(np.isinf(scored.scores)):
             scored.scores[row] = _score_alone(plan, parts, engine, shared, summary, scored, row)
         scores.add(scored.scores)
-        sums += np.square(scored.scores).sum(), scored.inside[1]
-        largest = max(largest, scored.inside[2])
+        unseen_squares += np.square(scored.scores).sum()
+        seen_squares += scored.in_sample
+        largest = max(largest, scored.largest)
     if scores.n_images != detector.n_samples_seen_:
         raise RuntimeError(f"{scores.n_images} images were scored, and {detector.n_samples_seen_} learnt.")
-    ratio = float(sums[0] / sums[1]) if largest <= 0 and sums[1] else np.nan
+    ratio = float(unseen_squares / seen_squares) if largest <= 0 and seen_squares else np.nan
     return scores.get(), ratio
 
 

@@ -5,6 +5,9 @@ import uuid
 from collections import deque
 from contextlib import contextmanager
 
+import numpy as np
+import psutil
+
 from ..exceptions import DependencyError
 from ._parts import in_groups
 from ._summaries import merge_all
@@ -23,7 +26,7 @@ class Here:
     """The process that asks: one part after the other, in constant memory."""
 
     n_threads = 1
-    is_remote = False
+    n_merged = 3  # summaries that are held at a time, their sum among them
 
     def __init__(self):
         self.run = uuid.uuid4().hex[:12]
@@ -31,6 +34,10 @@ class Here:
     def share(self, thing):
         """Return what tasks take in place of a thing that they all need."""
         return thing
+
+    def find_memory(self):
+        """Return how many bytes there are to work in."""
+        return psutil.virtual_memory().available
 
     def derive(self, make, *arguments):
         """Return what tasks take, by `find`, in place of what a function makes of things that are shared."""
@@ -76,7 +83,7 @@ class Cluster:
     client : distributed.Client
     """
 
-    is_remote = True
+    n_merged = _FAN + 1
 
     def __init__(self, client):
         self.client = client
@@ -97,6 +104,11 @@ class Cluster:
 
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
             return self.client.submit(_identity, thing, key=self._name("share"), pure=False)
+
+    def find_memory(self):
+        """Return how many bytes the smallest worker may take."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        return min((worker["memory_limit"] or np.inf for worker in workers), default=np.inf)
 
     def derive(self, make, *arguments):
         """As `Here.derive`: a worker makes it, once."""

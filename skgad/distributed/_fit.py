@@ -13,6 +13,8 @@ from ._plan import read_plan
 from ._reading import Source
 from ._tasks import fit_front
 
+_CHECKPOINT_SIZE = 256  # images in a file
+
 
 def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
     """Fit a line on many machines, or on more images than one process should hold: ``line.fit(X)``, in parts.
@@ -40,7 +42,7 @@ def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
         and the same images, goes on from there, and gives the same. 4 bytes a feature of each image. Not for maps.
     partition_size : int, default=None
         Images in a part, which is what a worker that dies takes with it. None for an eighth of a thread's share, 1024
-        at most.
+        at most, or, with a checkpoint, 256.
 
     Returns
     -------
@@ -94,21 +96,34 @@ def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
     check_dask(X)
     engine = choose_engine(client, once=hasattr(X, "__next__"))
     has_images = bool(plan.front) or plan.makes_maps
-    parts = make_parts(X, y, partition_size, images=has_images, n_threads=engine.n_threads, count=engine.count)
+    parts = make_parts(
+        X,
+        y,
+        partition_size or _choose_size(checkpoint),
+        images=has_images,
+        n_threads=engine.n_threads,
+        count=engine.count,
+    )
     _check_before(plan, parts, checkpoint)
     kept, front = Kept(engine.run, checkpoint), plan.make_front()
     try:
         if plan.makes_maps:
             fitted, calibrated, summary = fit_maps(plan, parts, engine, kept)
         else:
-            source = _begin(engine, parts, front, kept)
+            source, notes = _begin(engine, parts, front, kept)
             front = source.front
             fitted, calibrated, summary = fit_columns(plan, parts, engine, source)
+            summary.notes |= notes
     finally:
         engine.clean(kept)
     plan.install(fitted, front, calibrated)
     report_summary(summary, "they were left out of the fit")
     return line
+
+
+def _choose_size(checkpoint):
+    """Return how many images are in a part of a checkpoint, wherever it goes on; None where that does not matter."""
+    return None if checkpoint is None else _CHECKPOINT_SIZE
 
 
 def report_summary(summary, consequence):
@@ -134,11 +149,9 @@ def _check_before(plan, parts, checkpoint):
 
 
 def _begin(engine, parts, front, kept):
-    """Return the `Source` of the features, its front fitted where the first part is."""
+    """Return the `Source` of the features, its front fitted where the first part is, and what was warned of."""
     if front is None:
-        return Source(None, None, "", kept)
+        return Source(None, None, "", kept), set()
     first = next(iter(parts.make())) if not parts.once else parts.peek()
     [(front, names, notes)] = engine.map(fit_front, [first], lambda part: (front,))
-    for category, text in sorted(notes, key=str):
-        warn(text, category)
-    return Source(front, names, describe_front(front), kept)
+    return Source(front, names, describe_front(front), kept), notes

@@ -20,25 +20,25 @@ class MapsSource:
 
 
 def begin(part, more, detector, n_images):
-    """Return the detector, its fit started, and an empty memory about the mean of the first images."""
-    items = load_items(part)
-    for other in more:
-        items = list(items) + list(load_items(other))
-    with name_errors(part):
-        return detector, detector.begin_parts(items, n_images)
+    """Return the detector, its fit started, an empty memory about the mean of the first images, and warnings."""
+    positions = np.concatenate([one.positions for one in (part, *more)])
+    items = load_items(part) if not more else [item for one in (part, *more) for item in load_items(one)]
+    with name_errors(part._replace(positions=positions)) as notes:
+        empty = detector.begin_parts(items, n_images)
+    return detector, empty, notes
 
 
 def learn_part(part, source, memory, folds):
     """Return the `Summary` of what is learnt of a part's images, by fold."""
     items = load_items(part)
     folds = np.zeros(len(items), int) if folds is None else folds
-    with name_errors(part):
+    with name_errors(part) as notes:
         models = {
             int(fold): source.detector.learn_part(items, np.flatnonzero(folds == fold), memory)
             for fold in np.unique(folds)
         }
     places = {part.number: (find_address(), len(items))}
-    return Summary(part.number, part.number, len(items), models, places=places)
+    return Summary(part.number, part.number, len(items), models, places=places, notes=notes)
 
 
 def leave_out(source, whole, one):

@@ -17,7 +17,7 @@ _FOLDS = 5  # of a fit that standardizes distances, as on one machine
 
 def fit_maps(plan, parts, engine, kept):
     """Return the fitted steps by their ids, a function that calibrates, or None, and the `Summary` of all parts."""
-    detector, empty = _begin(plan, parts, engine)
+    detector, empty, notes = _begin(plan, parts, engine)
     calibrates = plan.calibrator is not None
     standardizes = detector.standardizes()
     fold_of = number_images(plan.cv, parts.n_images)
@@ -26,6 +26,7 @@ def fit_maps(plan, parts, engine, kept):
     source = engine.share(MapsSource(detector, kept))
     memory = engine.share(empty)
     summary = engine.add_up(learn_part, parts, lambda part: (source, memory, own_folds(fold_of, part)))
+    summary.notes |= notes
     count_images_once(summary, parts, lambda model: model.n_images // detector.count_maps())
     whole = _add(summary.models)
     detector.keep_parts(whole)

@@ -148,12 +148,14 @@ class _OnceParts(Parts):
         return self._first
 
     def _pass(self):
-        if self._first is None:
+        if self._first is not None:
+            first, self._first = self._first, None
+            yield first
+            yield from self._read()
+        elif self._seen:
             yield from self._seen
-            return
-        first, self._first = self._first, None
-        yield first
-        yield from self._read()
+        else:
+            yield from self._read()
 
     def _read(self):
         for number, batch in self._batches:

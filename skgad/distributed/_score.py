@@ -23,7 +23,7 @@ def score_samples(line, X, *, client=None, partition_size=None):
     ----------
     line : estimator
         Any that is fitted: a pipeline with an extractor in front, a detector of images, or one of columns.
-    X : sequence of images, Dask bag or Series
+    X : sequence of images, Dask bag or Series, or iterator of batches
         Or a table, or Dask DataFrame, as the line takes them.
     client, partition_size
         As in `fit`.
@@ -64,22 +64,24 @@ def score_samples(line, X, *, client=None, partition_size=None):
     check_has_scores("line", line)
     check_is_fitted(line)
     check_dask(X)
-    engine = choose_engine(client, once=False)
+    engine = choose_engine(client, once=hasattr(X, "__next__"))
     front, detector = _split(line)
     extractor = _find_extractor(detector)
     takes_images = front is not None or extractor is not None
     parts = make_parts(X, None, partition_size, images=takes_images, n_threads=engine.n_threads, count=engine.count)
     source = engine.share(Source(front, None, "", Kept(engine.run), extractor))
     shared = engine.share(detector)
-    scores = np.full(parts.n_images, np.nan)
-    summary = Summary(0, 0, parts.n_images, {})
+    scores, summary = [], Summary(0, 0, 0, {})
     for scored in engine.map(score_all, parts.make(), lambda part: (source, shared)):
-        scores[scored.positions] = scored.scores
+        scores.append(scored.scores)
+        summary.n_images += scored.n_images
         summary.bad += scored.bad
         summary.n_bad += scored.n_bad
         summary.notes |= scored.notes
     report_summary(summary, "their scores are NaN")
-    return scores
+    if not scores:
+        raise ValueError("X is empty: n_samples = 0, a minimum of 1 is required.")
+    return np.concatenate(scores)
 
 
 def _split(line):

@@ -56,10 +56,11 @@ class Scored:
     positions: np.ndarray  # of images that could be used
     scores: np.ndarray
     n_images: int
-    inside: tuple = (0.0, 0.0, -np.inf)  # sums of squares out of fold and in sample, and the largest of all scores
     bad: list = field(default_factory=list)
     n_bad: int = 0
     notes: set = field(default_factory=set)
+    in_sample: float = 0.0  # the sum of the squared scores by what has seen them
+    largest: float = -np.inf  # of all scores
 
 
 @dataclass

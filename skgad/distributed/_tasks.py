@@ -95,8 +95,14 @@ def score_unseen(part, source, unseen, whole, npca=None, folds=None, n_used=None
     seen = np.empty(0)
     if len(scores):
         seen = whole.score_samples(rows.values if npca is None else npca.transform(rows.values))
-    sums = np.square(scores).sum(), np.square(seen).sum(), max(scores.max(initial=-np.inf), seen.max(initial=-np.inf))
-    return Scored(part.number, rows.positions, scores, rows.n_images, sums, notes=rows.notes)
+    return Scored(
+        part.number,
+        rows.positions,
+        scores,
+        rows.n_images,
+        in_sample=float(np.square(seen).sum()),
+        largest=max(scores.max(initial=-np.inf), seen.max(initial=-np.inf)),
+    )
 
 
 def score_all(part, source, detector):
@@ -107,7 +113,8 @@ def score_all(part, source, detector):
     scores = np.full(rows.n_images, np.nan)
     if len(rows.positions):
         scores[np.isin(part.positions, rows.positions)] = detector.score_samples(rows.values)
-    return Scored(part.number, np.asarray(part.positions), scores, rows.n_images, (), rows.bad, rows.n_bad, rows.notes)
+    positions = np.asarray(part.positions)
+    return Scored(part.number, positions, scores, rows.n_images, rows.bad, rows.n_bad, rows.notes)
 
 
 def _score_images(part, source, detector):
@@ -117,7 +124,7 @@ def _score_images(part, source, detector):
         scores = detector.score_samples(items)
     odd = np.flatnonzero(np.isnan(scores))
     bad = explain_all(part, source, items, odd)
-    return Scored(part.number, np.asarray(part.positions), scores, len(items), (), bad, len(odd), notes)
+    return Scored(part.number, np.asarray(part.positions), scores, len(items), bad, len(odd), notes)
 
 
 def gather(part, source):
