@@ -1,6 +1,6 @@
 """The figures of docs/distributed.md: speed by workers, what faults change, memory, unit costs, and their sum.
 
-Run with ``python examples/measure_distributed.py``, or one section, ``--section speed`` (or faults, memory, costs, plan);
+Run with ``python examples/measure_distributed.py``, or a section, ``--section speed`` (or faults, memory, costs, plan);
 needs the extras ``dask`` and ``demo``. On two CPU cores with nothing beside it. The photographs are drawn, of
 64 × 64 pixels, so that there can be ten thousand; those of ``speed`` and ``costs`` are the solar cells.
 """
@@ -213,50 +213,64 @@ def measure_costs():
         )
 
 
-def simulate(n_parts, n_workers, *, part, merge, task=0.002, transfer=0.0, fan=8, most_trees=64):
-    """Return the seconds of one pass and where they go: each worker takes the next part, or a merge that is ready.
+def simulate(n_parts, n_workers, *, part, merge, task=0.0, transfer=0.0, fan=8, most_trees=64):
+    """Return the seconds of one pass, and how many of them workers merge: the first task that is ready goes first.
 
     Parameters
     ----------
     n_parts, n_workers : int
-    part, merge, task : float
-        Seconds: of a part at work, of merging two summaries, and of the scheduler for a task, one at a time.
-    transfer : float
-        Seconds that a summary takes from one worker to another.
+    part, merge, task, transfer : float
+        Seconds: of a part at work, of merging two summaries, of the scheduler for a task, one at a time, and of a
+        summary's way to another worker.
     """
     size = 1
     while n_parts > size * most_trees:
         size *= fan
-    free = [0.0] * n_workers  # when each worker is
-    scheduler = client = 0.0
-    busy = {"parts": 0.0, "merges": 0.0, "client": 0.0}
-
-    def work(seconds, after=0.0):
-        nonlocal scheduler
-        scheduler = max(scheduler, after) + task if after else scheduler + task
-        end = max(heapq.heappop(free), after, scheduler) + seconds
-        heapq.heappush(free, end)
-        return end
-
+    costs, parents, lacking, ready = [], [], [], []
     for first in range(0, n_parts, size):
-        ends = [work(part) for _ in range(min(size, n_parts - first))]
-        busy["parts"] += part * len(ends)
-        while len(ends) > 1:
-            groups = [ends[at : at + fan] for at in range(0, len(ends), fan)]
-            costs = [(len(group) - 1) * (merge + transfer) for group in groups]
-            busy["merges"] += sum(costs)
-            ends = [work(cost, after=max(group)) for cost, group in zip(costs, groups, strict=True)]
-        client = max(client, ends[0]) + merge + transfer
-        busy["client"] += merge + transfer
-    return max(client, *free), busy
+        row = []
+        for _ in range(min(size, n_parts - first)):
+            row.append(len(costs))
+            ready.append(len(costs))
+            costs.append(part)
+            parents.append(-1)
+            lacking.append(0)
+        while len(row) > 1:
+            groups = [row[at : at + fan] for at in range(0, len(row), fan)]
+            row = []
+            for group in groups:
+                for child in group:
+                    parents[child] = len(costs)
+                row.append(len(costs))
+                costs.append((len(group) - 1) * (merge + transfer))
+                parents.append(-1)
+                lacking.append(len(group))
+    now = scheduler = client = 0.0
+    idle, running = n_workers, []
+    while ready or running:
+        while ready and idle:
+            number = heapq.heappop(ready)
+            scheduler = max(scheduler, now) + task
+            heapq.heappush(running, (scheduler + costs[number], number))
+            idle -= 1
+        now, number = heapq.heappop(running)
+        idle += 1
+        parent = parents[number]
+        if parent < 0:
+            client = max(client, now) + merge + transfer
+            continue
+        lacking[parent] -= 1
+        if not lacking[parent]:
+            heapq.heappush(ready, parent)
+    return max(client, now), sum(costs) - n_parts * part
 
 
 def measure_plan(folder):
     """The simulation beside runs of one, two and four workers, and what it says of more."""
-    paths, size, rng = draw(folder, 2_000), 50, np.random.default_rng(0)
-    print("one pass over 2,000 drawn photographs at 64 px in parts of 50: simulated and measured seconds")
+    paths, size, rng = draw(folder, 4_000), 50, np.random.default_rng(0)
+    print("one pass over 4,000 drawn photographs at 64 px in parts of 50: simulated and measured seconds")
     cores = len(os.sched_getaffinity(0))
-    unit = task = None
+    unit = apart = task = None
     for n_workers in (1, 2, 4):
         line = make_pipeline(DeepFeatureTransformer(LITE0, levels=[7], image_size=64), MahalanobisDetector())
         with start(n_workers) as client:
@@ -267,22 +281,25 @@ def measure_plan(folder):
                 task = seconds / 500
                 print(f"a part of next to no work: {1000 * task:.1f} ms, of client, scheduler and worker together")
             fit(line, paths[: 4 * size], client=client, partition_size=size)
+            _, some = clock(lambda: fit(line, paths[: 16 * size], client=client, partition_size=size))  # noqa: B023
             _, seconds = clock(lambda: fit(line, paths, client=client, partition_size=size))  # noqa: B023
         n_parts = len(paths) // size
-        if unit is None:
-            unit = seconds / n_parts
+        if unit is None:  # of one worker: what a part takes, and what no part does
+            unit = (seconds - some) / (n_parts - 16)
+            apart = seconds - n_parts * unit
+            print(f"a part: {unit:.3f} s; apart from parts: {apart:.2f} s")
         part = unit * max(1.0, n_workers / cores)
-        simulated, _ = simulate(n_parts, n_workers, part=part, merge=0.001)
+        simulated = apart + simulate(n_parts, n_workers, part=part, merge=0.001)[0]
         print(f"{n_workers} workers on {cores} cores: simulated {simulated:.1f}, measured {seconds:.1f}", flush=True)
-    print("simulated: images, workers, line: hours of the pass over images, share of merges, share of the client")
+    print("simulated, parts of 4,096: images, workers, line, the pass over images, merges as a share of all work")
     for images in (10**6, 10**8, 10**9):
         for n_workers, rate in ((16, 37), (1000, 37), (8, 8000), (128, 8000)):
             for title, merge, n_bytes in (("level 7", 0.001, 158e3), ("nine levels", 0.018, 7.3e6)):
-                n_parts = -(-images // 1024)
-                seconds, busy = simulate(
-                    n_parts, n_workers, part=1024 / rate, merge=merge, task=task, transfer=n_bytes / 1e9
+                n_parts = -(-images // 4096)
+                seconds, merging = simulate(
+                    n_parts, n_workers, part=4096 / rate, merge=merge, task=task, transfer=n_bytes / 1e9
                 )
-                ideal, merging = images / rate / n_workers, 100 * busy["merges"] / (n_workers * seconds)
+                ideal, merging = images / rate / n_workers, 100 * merging / (n_workers * seconds)
                 print(
                     f"{images:13,} {n_workers:5} at {rate:5}/s {title:12} {seconds / 3600:9.2f} h, ideal "
                     f"{ideal / 3600:9.2f} h, merges {merging:5.2f} %, {34e-6 * images / seconds:8.2f} GB/s read, "

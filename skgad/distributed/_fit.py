@@ -41,7 +41,7 @@ def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
         A folder for the features, that all workers see. It stays: a fit that was killed, run again with the same folder
         and the same images, goes on from there, and gives the same. 4 bytes a feature of each image. Not for maps.
     partition_size : int, default=None
-        Images in a part, which is what a worker that dies takes with it. None for an eighth of a thread's share, 1024
+        Images in a part, which is what a worker that dies takes with it. None for an eighth of a thread's share, 4096
         at most, or, with a checkpoint, 256.
 
     Returns

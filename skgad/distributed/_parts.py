@@ -10,7 +10,7 @@ from .._conventions._sklearn import safe_indexing
 from .._images._sequence import check_images, fetch
 from ..exceptions import ImageError
 
-_FEWEST, _MOST = 16, 1024  # images in a part: a task costs the scheduler a millisecond, and is what a lost worker loses
+_FEWEST, _MOST = 16, 4096  # images in a part: a task costs the scheduler a millisecond, and is what a lost worker loses
 _PARTS_A_THREAD = 8  # so that the last part to end keeps the others waiting for an eighth of the time at most
 
 
