@@ -7,7 +7,7 @@ send back sums; the line that comes out is an ordinary one. Here the workers are
 cluster, ``Client("tcp://scheduler:8786")`` is all that changes. See ``docs/distributed.md``.
 """
 
-from dask.distributed import Client
+from dask.distributed import Client, get_task_stream
 
 from skgad import make_line
 from skgad.datasets import load_elpv
@@ -23,7 +23,7 @@ line = make_line("tf_efficientnet_lite0", fpr=0.05).set_params(extractor__grid=1
 # %%
 # A fit on the cluster, and the scores of new photographs.
 
-with client.get_task_stream() as stream:
+with get_task_stream(client) as stream:
     fit(line, train.tolist(), client=client, partition_size=18)
 scores = score_samples(line, defective.tolist(), client=client)
 labels, p_values = line["detector"].judge_scores(scores)

@@ -15,7 +15,7 @@ from ._workers import Derived
 
 _FAN = 8  # summaries that are merged at a time
 _MOST_TREES = 64  # whose summaries the client merges
-_AHEAD = 2  # parts a thread that are handed out
+_AHEAD = 4  # parts a thread that are handed out: with two, one worker waited for the results of another
 
 
 def _identity(thing):
