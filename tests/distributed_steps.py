@@ -19,7 +19,7 @@ class Means(BaseEstimator):
     Parameters
     ----------
     seconds : float
-        That each part takes.
+        That each part takes, or several times that where the environment says so.
     deadly : str
         Part of the path of an image at which the process dies.
     """
@@ -34,12 +34,13 @@ class Means(BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
+        tags.input_tags.two_d_array = False
         return tags
 
     def transform(self, X):
         if self.deadly and any(self.deadly in path for path in X):
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(self.seconds)
+        time.sleep(self.seconds * float(os.environ.get("SKGAD_TEST_SLOWER", "1")))
         rows = [_read(path, position) for position, path in enumerate(X)]
         return pd.DataFrame(np.array(rows, dtype=np.float32), columns=[f"level1__{n:04d}" for n in range(16)])
 

@@ -43,6 +43,7 @@ from skgad.distributed._engines import Cluster, Here, choose_engine
 from skgad.distributed._pixels import PixelSketch
 from skgad.distributed._summaries import Summary
 from skgad.exceptions import CacheError, ImageError, ImageWarning, WeightsWarning
+from skgad.model_selection import LevelSelector
 from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector, SpatialSubspaceDetector
 from skgad.spatial._maps import LargestPixels
 
@@ -257,6 +258,18 @@ def test_bags_series_and_frames_of_dask_are_gone_through_by_their_partitions(pat
     assert_same(clone(COLUMNS["loo joint"]).fit(X), fit(clone(COLUMNS["loo joint"]), features, client=client), X)
 
 
+def test_steps_in_front_may_take_rows_of_a_table(client):
+    X = make_rows(300)
+    line = make_pipeline(LevelSelector([2]), FPRThresholdCV(MahalanobisDetector(), fpr=0.05))
+    for given in (client, None):
+        assert_same(clone(line).fit(X), fit(clone(line), X, client=given, partition_size=70), X)
+    X.iloc[130, 8] = np.nan
+    for each in (line, MahalanobisDetector()):
+        with pytest.raises(ValueError, match="contains NaN in row 60") as caught:
+            fit(clone(each), X, partition_size=70)
+        assert caught.value.__notes__ == ["With images 70 to 139 of X."]
+
+
 def test_labels_leave_anomalous_images_out(paths):
     y = np.where(np.arange(len(paths)) % 5 == 2, -1, 1)
     line = make_pipeline(extractor(), FPRThresholdCV(MahalanobisDetector(), fpr=0.05))
@@ -413,12 +426,17 @@ def test_workers_that_are_killed_change_nothing(paths):
 
 
 def test_a_worker_that_leaves_and_one_that_is_slow_change_nothing(paths):
+    expected = make_means().fit(paths)
     with start_cluster(2) as client:
-        leaves = threading.Timer(0.6, client.retire_workers, [[next(iter(client.nthreads()))]])
+        slow, fast = client.nthreads()
+        client.run(lambda: os.environ.update(SKGAD_TEST_SLOWER="5"), workers=[slow])
+        assert_same(expected, fit(make_means(seconds=0.05), paths, client=client, partition_size=6), paths)
+        leaves = threading.Timer(0.4, client.retire_workers, [[fast]])
         leaves.start()
-        found = fit(make_means(seconds=0.15), paths, client=client, partition_size=6)
+        found = fit(make_means(seconds=0.05), paths, client=client, partition_size=6)
         leaves.join()
-    assert_same(make_means().fit(paths), found, paths)
+        assert list(client.nthreads()) == [slow]
+    assert_same(expected, found, paths)
 
 
 def test_images_at_which_workers_die_are_named(paths):

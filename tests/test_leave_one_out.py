@@ -1,4 +1,7 @@
+import pickle
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
@@ -36,6 +39,24 @@ def test_leaving_a_row_out_equals_a_refit_intensity_and_target_included(kind, sh
         pytest.skip("an empirical covariance of fewer rows than features is singular")
     expected = refits(X, lambda: MahalanobisDetector(kind))
     np.testing.assert_allclose(leave_one_out_distances(X, kind), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("levels", ["each", "joint"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_some_rows_are_left_out_by_the_moments_of_all_as_all_are_by_the_rows(kind, levels, shape):
+    X = draw(shape)
+    if kind == "empirical" and shape[0] < shape[1] + 2:
+        pytest.skip("an empirical covariance of fewer rows than features is singular")
+    n_first = shape[1] // 2
+    names = [f"level{1 + (number >= n_first)}__{number:04d}" for number in range(shape[1])]
+    for unit in (1.0, 1e-85, 1e80):
+        frame = pd.DataFrame(unit * X, columns=names)
+        detector = MahalanobisDetector(kind, levels=levels).fit(frame)
+        measure = pickle.loads(pickle.dumps(detector.measure_left_out()))
+        scores = np.concatenate([measure.score_samples(part) for part in (frame[2:], frame[:2])])
+        expected = detector.leave_one_out_scores(frame)
+        np.testing.assert_allclose(scores, np.concatenate([expected[2:], expected[:2]]), rtol=1e-7)
 
 
 @pytest.mark.parametrize("kind", KINDS)

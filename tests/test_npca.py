@@ -229,3 +229,16 @@ def test_a_memory_that_others_can_write_warns(tmp_path, outer, inner, warns):
 
 def test_there_are_no_more_directions_than_rows():
     assert kept_components(np.geomspace(1, 1e-3, 8), 1.0, (5, 8), rule="published") == (0, 5)
+
+
+def test_directions_from_the_moments_of_rows_that_are_far_apart_are_those_of_a_fit():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(
+        rng.normal(size=(300, 9)) * np.logspace(0, 2, 9), columns=[f"level{1 + n // 5}__{n:04d}" for n in range(9)]
+    )
+    learnt = MahalanobisDetector().fit(X[:100]).merge(MahalanobisDetector().fit(X[100:]))
+    one, other = NPCA(0.2).fit(X), NPCA(0.2).fit_moments(learnt)
+    assert one.n_components_ == other.n_components_
+    np.testing.assert_allclose(other.transform(X), one.transform(X), rtol=1e-8, atol=1e-8)
+    with pytest.raises(ValueError, match="only the rows tell"):
+        NPCA(0.2, rule="published").fit_moments(learnt)

@@ -67,7 +67,7 @@ class ScoreSketch:
         return self.values[np.searchsorted(np.cumsum(self.counts), ranks, side="right")]
 
     def _set(self, values, counts, bits, size):
-        while len(values) > size:
+        while len(values) > size and bits > 0:  # then one bin for each power of two: four thousand at most
             bits -= 1
             values, counts = _add_up(_floor(values, bits), counts)
         self.values, self.counts, self.bits, self.size = values, counts, bits, size

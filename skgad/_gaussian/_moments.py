@@ -221,7 +221,8 @@ def remove(whole, part):
 def original_rows(sample):
     """Return the rows that are kept as they came: in float32 where they follow from that."""
     full = sample.rows * sample.unit + sample.offset + sample.pivot
-    plain = full.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is beyond float32 does not follow from it
+        plain = full.astype(np.float32)
     rows = (plain - sample.pivot - sample.offset) / sample.unit
     rounding = 8 * _EPS * (np.abs(sample.rows) + np.abs(sample.mean / sample.unit))
     return plain if np.all(np.abs(rows - sample.rows) <= rounding) else full

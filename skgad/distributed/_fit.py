@@ -95,12 +95,11 @@ def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
     plan = read_plan(line)
     check_dask(X)
     engine = choose_engine(client, once=hasattr(X, "__next__"))
-    has_images = bool(plan.front) or plan.makes_maps
     parts = make_parts(
         X,
         y,
         partition_size or _choose_size(checkpoint),
-        images=has_images,
+        images=plan.takes_images,
         n_threads=engine.n_threads,
         count=engine.count,
     )
@@ -140,11 +139,11 @@ def _check_before(plan, parts, checkpoint):
     if plan.calibrator is not None and parts.n_images is not None:
         share = read_fpr(plan.calibrator.fpr)
         check_reachable(plan.calibrator.fpr, share, parts.n_images, grouped=False)
-    if parts.once and (plan.makes_maps or not plan.front):
+    if parts.once and (plan.makes_maps or not plan.takes_images):
         raise ValueError("An iterator is for lines with an extractor in front: maps, and tables, take several passes.")
     if parts.once and plan.cv not in (None, "loo"):
         raise ValueError("Folds take the number of images, which an iterator does not tell: leave cv at None.")
-    if checkpoint is not None and (plan.makes_maps or not plan.front):
+    if checkpoint is not None and (plan.makes_maps or not plan.takes_images):
         raise ValueError("checkpoint keeps the features of an extractor: a line with maps, or of columns, has none.")
 
 

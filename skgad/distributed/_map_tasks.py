@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..spatial import _in_parts as in_parts
 from ._reading import load_items
 from ._summaries import ScoredMaps, Summary
 from ._workers import find, find_address, name_errors
@@ -24,7 +25,7 @@ def begin(part, more, detector, n_images):
     positions = np.concatenate([one.positions for one in (part, *more)])
     items = load_items(part) if not more else [item for one in (part, *more) for item in load_items(one)]
     with name_errors(part._replace(positions=positions)) as notes:
-        empty = detector.begin_parts(items, n_images)
+        empty = in_parts.begin(detector, items, n_images)
     return detector, empty, notes
 
 
@@ -34,7 +35,7 @@ def learn_part(part, source, memory, folds):
     folds = np.zeros(len(items), int) if folds is None else folds
     with name_errors(part) as notes:
         models = {
-            int(fold): source.detector.learn_part(items, np.flatnonzero(folds == fold), memory)
+            int(fold): in_parts.learn(source.detector, items, np.flatnonzero(folds == fold), memory)
             for fold in np.unique(folds)
         }
     places = {part.number: (find_address(), len(items))}
@@ -43,13 +44,13 @@ def learn_part(part, source, memory, folds):
 
 def leave_out(source, whole, one):
     """Return what measures maps without those of a fold."""
-    return source.detector.leave_out(whole, one)
+    return in_parts.leave_out(source.detector, whole, one)
 
 
 def sum_part(part, source, folds, unseen):
     """Return the `Summary` of the distances of a part's images, by fold; they are kept for the pass that scores."""
     measured = _measure(part, source, folds, unseen)
-    models = {fold: source.detector.sum_distances(one) for fold, one in measured.items()}
+    models = {fold: in_parts.sum_distances(one) for fold, one in measured.items()}
     return Summary(part.number, part.number, len(folds), models, places={part.number: (find_address(), len(folds))})
 
 
@@ -60,7 +61,7 @@ def score_part(part, source, folds, unseen, others, largest):
     scores = np.full((2, len(items)), np.nan)
     for fold, measured in _measure(part, source, folds, unseen, keeps=bool(others)).items():
         own = folds == fold
-        scores[:, own] = source.detector.score_part(items, iter(measured), largest, others.get(fold))[:, own]
+        scores[:, own] = in_parts.score(source.detector, items, iter(measured), largest, others.get(fold))[:, own]
     return ScoredMaps(scores, largest)
 
 
@@ -72,7 +73,9 @@ def _measure(part, source, folds, unseen, keeps=True):
     items = load_items(part)
     with name_errors(part):
         measured = {
-            int(fold): list(source.detector.measure_part(items, np.flatnonzero(folds == fold), find(unseen[int(fold)])))
+            int(fold): list(
+                in_parts.measure(source.detector, items, np.flatnonzero(folds == fold), find(unseen[int(fold)]))
+            )
             for fold in np.unique(folds)
         }
     if keeps:

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from .._calibration._out_of_fold import inflation
 from .._conventions._parameters import read_fpr
 from .._gaussian._places import PIVOT_IMAGES
+from ..spatial import _in_parts as in_parts
 from ._folds import count_images_once, number_images, own_folds
 from ._map_tasks import MapsSource, begin, learn_part, leave_out, score_part, sum_part
 from ._pixels import MOST_PIXELS, PixelSketch
@@ -19,7 +20,7 @@ def fit_maps(plan, parts, engine, kept):
     """Return the fitted steps by their ids, a function that calibrates, or None, and the `Summary` of all parts."""
     detector, empty, notes = _begin(plan, parts, engine)
     calibrates = plan.calibrator is not None
-    standardizes = detector.standardizes()
+    standardizes = in_parts.standardizes(detector)
     fold_of = number_images(plan.cv, parts.n_images)
     if fold_of is None and standardizes:
         fold_of = np.arange(parts.n_images) % min(_FOLDS, parts.n_images)
@@ -27,9 +28,9 @@ def fit_maps(plan, parts, engine, kept):
     memory = engine.share(empty)
     summary = engine.add_up(learn_part, parts, lambda part: (source, memory, own_folds(fold_of, part)))
     summary.notes |= notes
-    count_images_once(summary, parts, lambda model: model.n_images // detector.count_maps())
+    count_images_once(summary, parts, lambda model: in_parts.count_images_in(detector, model))
     whole = _add(summary.models)
-    detector.keep_parts(whole)
+    in_parts.keep(detector, whole)
     if not (calibrates or standardizes):
         return {id(plan.detector): detector}, None, summary
     if standardizes and parts.n_images < 3:
@@ -49,7 +50,7 @@ def fit_maps(plan, parts, engine, kept):
     if standardizes:
         sums = engine.add_up(sum_part, parts, lambda part: (source, *needed(part)), summary.places).models
         total = _add(sums)
-        detector.set_standards(total)
+        in_parts.set_standards(detector, total)
         others = {fold: total.without(one).standards() for fold, one in sums.items()}
         if not calibrates:
             return {id(plan.detector): detector}, None, summary
@@ -68,7 +69,7 @@ def fit_maps(plan, parts, engine, kept):
     found = np.concatenate(scores, axis=1)
     if found.shape[1] != parts.n_images:
         raise RuntimeError(f"{found.shape[1]} images were scored, of {parts.n_images}.")
-    detector.keep_pixels(largest)
+    in_parts.keep_pixels(detector, largest)
     calibrator = clone(plan.calibrator)
     ratio = inflation(*found)
     return {id(plan.detector): detector}, partial(calibrator.take_scores, scores=found[0], inflation=ratio), summary
@@ -88,7 +89,7 @@ def _begin(plan, parts, engine):
 
 
 def _expect_pixels(detector, n_images):
-    largest = detector.expect_pixels(n_images)
+    largest = in_parts.expect_pixels(detector, n_images)
     return largest if largest.size <= MOST_PIXELS else PixelSketch(read_fpr(detector.pixel_fpr))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 
 from .._calibration._closed_form import is_offered, learns_nothing
 from .._calibration._out_of_fold import choose_cv, is_frozen
@@ -39,6 +40,11 @@ class Plan:
     def makes_maps(self):
         """Whether the detector takes images, and learns maps."""
         return isinstance(self.detector, _MAPS)
+
+    @property
+    def takes_images(self):
+        """Whether it takes images, and not rows of a table."""
+        return self.makes_maps or any(not get_tags(step).input_tags.two_d_array for _, step in self.front)
 
     def make_front(self):
         """Return the steps that learn nothing as one estimator, None for none."""

@@ -66,7 +66,8 @@ def _extract(part, source, key, keeps):
     with name_errors(part) as notes:
         found = source.front.transform(items)
     values, names = np.asarray(found), getattr(found, "columns", None)
-    usable = ~np.isnan(values).any(axis=1)
+    tolerates = any(getattr(step, "on_bad_image", None) == "nan" for _, step in source.front.steps)
+    usable = ~np.isnan(values).any(axis=1) if tolerates else np.ones(len(values), dtype=bool)
     bad = explain_all(part, source, items, np.flatnonzero(~usable))
     arrays = {
         "values": values[usable],

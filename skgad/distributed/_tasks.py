@@ -1,6 +1,5 @@
 """What runs where the images are, of lines of columns: a part is read, and moments or scores of it come back."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -45,8 +44,7 @@ def summarise(part, source, carrier, npca=None, folds=None, without=None):
     fold = np.zeros(rows.n_images, int) if folds is None else folds
     fold = fold[np.isin(part.positions, rows.positions)]
     models = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of a fit are said once, by the fit
+    with name_errors(part):  # and of what is warned of nothing: it is said once, by the fit
         for number in np.unique(fold):
             own = np.flatnonzero(fold == number)
             models[int(number)] = clone(carrier).partial_fit(take_rows(values, own))

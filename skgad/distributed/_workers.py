@@ -64,8 +64,8 @@ def name_errors(part):
     except ImageError as error:
         raise ImageError(renumber(str(error), part.positions) + (f" (worker {where})" if where else "")) from None
     except Exception as error:
-        if where:
-            error.add_note(f"With images {part.positions[0]} to {part.positions[-1]}, on worker {where}.")
+        worker = f", on worker {where}" if where else ""
+        error.add_note(f"With images {part.positions[0]} to {part.positions[-1]} of X{worker}.")
         raise
     notes |= {(one.category, str(one.message)) for one in caught if not issubclass(one.category, ImageWarning)}
 

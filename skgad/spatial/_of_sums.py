@@ -5,10 +5,9 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from ._detector import SpatialDetector
-from ._in_parts import InPartsMixin
 
 
-class SumsDetector(InPartsMixin, SpatialDetector):
+class SumsDetector(SpatialDetector):
     """A `SpatialDetector` whose memory is `MapSums`. A subclass brings ``_begin`` and ``_make_measure``."""
 
     _memory: Any
