@@ -84,15 +84,15 @@ def clock(run):
 
 
 def measure_speed():
-    """One process without Dask, one worker, and two, in turn, three times over."""
+    """One process without Dask, one worker, and two, in turn, twice over."""
     images, y = load_elpv(kind="mono")
-    images = images[y == 1].tolist()
+    images = 2 * images[y == 1].tolist()
     warm_up()
-    print("solar cells, 224 px, seconds (median of three, in turn)")
+    print("solar cells, 224 px, seconds (mean of two runs, in turn)")
     for title in ("level 7", "nine levels", "level 7 behind NPCA"):
         seconds: dict = {"one process": [], "one worker": [], "two workers": []}
         with start(1) as one, start(2) as two:
-            for _ in range(3):
+            for _ in range(2):
                 for name, client in (("one process", None), ("one worker", one), ("two workers", two)):
                     line, began = make(title, 224), time.perf_counter()
                     if client is None:
@@ -100,7 +100,7 @@ def measure_speed():
                     else:
                         fit(line, images, client=client)
                     seconds[name].append(time.perf_counter() - began)
-        plain, single, double = (float(np.median(each)) for each in seconds.values())
+        plain, single, double = (float(np.mean(each)) for each in seconds.values())
         print(
             f"{title:24} {len(images)} images: one process {plain:.1f}, one worker {single:.1f} "
             f"({100 * (single / plain - 1):+.1f} %), two workers {double:.1f}: {single / double:.2f} times one",
@@ -148,7 +148,20 @@ def measure_memory(folder):
             fit(make("level 7"), paths, client=client)
             workers = client.run(read_peak)
             print(f"{count:6} images: scheduler {read_peak(scheduler):.0f}, workers", end=" ")
-            print(", ".join(f"{peak:.0f}" for peak in workers.values()), flush=True)
+            print(", ".join(f"{peak:.0f}" for peak in workers.values()), end="; ")
+        code = _GENERATOR.format(here=str(Path(__file__).parent), folder=folder, count=count)
+        peak = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, text=True).stdout
+        print(f"one process, from a generator of batches, {float(peak):.0f}", flush=True)
+
+
+_GENERATOR = """
+import sys
+sys.path.insert(0, {here!r})
+import measure_distributed as script
+paths = script.draw({folder!r}, {count})
+script.fit(script.make("level 7"), (paths[at : at + 100] for at in range(0, {count}, 100)))
+print(script.read_peak())
+"""
 
 
 @contextmanager

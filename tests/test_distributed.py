@@ -270,6 +270,32 @@ def test_steps_in_front_may_take_rows_of_a_table(client):
         assert caught.value.__notes__ == ["With images 70 to 139 of X."]
 
 
+def test_a_dask_array_is_gone_through_by_its_rows(client):
+    import dask.array
+
+    X = make_rows(300).to_numpy()
+    rows = dask.array.from_array(X, chunks=(80, 12))
+    line = FPRThresholdCV(MahalanobisDetector(), fpr=0.05)
+    assert_same(clone(line).fit(X), fit(clone(line), rows, client=client), X)
+    with pytest.raises(ValueError, match=r"rows are cut: X.rechunk\(\{1: -1\}\)"):
+        fit(clone(line), rows.rechunk((80, 5)), client=client)
+    with pytest.raises(ValueError, match="Repartition a Dask collection"):
+        fit(clone(line), rows, client=client, partition_size=20)
+    with pytest.raises(ValueError, match="y goes with a sequence"):
+        fit(clone(line), rows, np.ones(300), client=client)
+
+
+def test_images_may_be_arrays(paths, client):
+    images = np.stack([np.asarray(Image.open(path)) for path in paths[:60]])
+    line = make_pipeline(extractor(), FPRThresholdCV(MahalanobisDetector(), fpr=0.05))
+    assert_same(clone(line).fit(images), fit(clone(line), images, client=client), images)
+    np.testing.assert_allclose(
+        score_samples(clone(line).fit(images), list(images), client=client),
+        line.fit(images).score_samples(images),
+        1e-6,
+    )
+
+
 def test_labels_leave_anomalous_images_out(paths):
     y = np.where(np.arange(len(paths)) % 5 == 2, -1, 1)
     line = make_pipeline(extractor(), FPRThresholdCV(MahalanobisDetector(), fpr=0.05))
@@ -670,7 +696,10 @@ def test_a_cache_on_a_network_file_system_is_refused_with_the_remedy(photographs
         assert not (tmp_path / "cache").exists()
 
 
-def test_what_is_no_client_is_refused():
+def test_what_is_no_client_is_refused(monkeypatch):
+    monkeypatch.setattr("skgad.distributed._engines._PATIENCE", 0.5)
+    with start_cluster(0) as client, pytest.raises(RuntimeError, match=r"has had no worker for 0\.5 seconds"):
+        fit(MahalanobisDetector(), make_rows(9), client=client)
     with pytest.raises(TypeError, match=r"client must be a distributed.Client; got 'tcp://"):
         fit(MahalanobisDetector(), make_rows(9), client="tcp://127.0.0.1:8786")
 

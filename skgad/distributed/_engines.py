@@ -14,6 +14,7 @@ from ._summaries import merge_all
 from ._workers import Derived
 
 _FAN = 8  # summaries that are merged at a time
+_PATIENCE = 60  # seconds that a cluster may take for its first worker
 _MOST_TREES = 64  # whose summaries the client merges
 _AHEAD = 4  # parts a thread that are handed out: with two, one worker waited for the results of another
 
@@ -88,11 +89,13 @@ class Cluster:
     def __init__(self, client):
         self.client = client
         self.run = uuid.uuid4().hex[:12]
-        threads = client.nthreads()
-        if not threads:
-            client.wait_for_workers(1)
-            threads = client.nthreads()
-        self.n_threads = sum(threads.values())
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except TimeoutError as error:
+            raise RuntimeError(
+                f"The cluster at {client.scheduler.address} has had no worker for {_PATIENCE} seconds: start some."
+            ) from error
+        self.n_threads = sum(client.nthreads().values())
         self._n_tasks = 0
 
     def share(self, thing):
@@ -100,10 +103,7 @@ class Cluster:
 
         It is a task, so that it comes again where all workers have died that had it: data that is scattered does not.
         """
-        import dask
-
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-            return self.client.submit(_identity, thing, key=self._name("share"), pure=False)
+        return self._send(_identity, thing, name="share")
 
     def find_memory(self):
         """Return how many bytes the smallest worker may take."""
@@ -112,7 +112,7 @@ class Cluster:
 
     def derive(self, make, *arguments):
         """As `Here.derive`: a worker makes it, once."""
-        return self.client.submit(make, *arguments, key=self._name(make.__name__), pure=False)
+        return self._send(make, *arguments, name=make.__name__)
 
     def count(self, delayed):
         """Return the lengths of Delayed objects, computed on the workers."""
@@ -140,10 +140,7 @@ class Cluster:
             for group in groups:
                 futures = [self._submit(task, part, arguments(part), places) for part in group]
                 while len(futures) > 1:
-                    futures = [
-                        self.client.submit(merge_all, some, key=self._name("merge"), pure=False)
-                        for some in in_groups(futures, _FAN)
-                    ]
+                    futures = [self._send(merge_all, some, name="merge") for some in in_groups(futures, _FAN)]
                 waiting.append((futures[0], group))
                 n_ahead += len(group)
                 while n_ahead >= self._window() + len(waiting[0][1]):
@@ -165,19 +162,17 @@ class Cluster:
 
     def _submit(self, task, part, arguments, places):
         place = places[part.number][0] if places else ""
-        return self.client.submit(
-            task,
-            part,
-            *arguments,
-            key=self._name(f"{task.__name__}-{part.number}"),
-            workers=place or None,
-            allow_other_workers=bool(place),
-            pure=False,
-        )
+        where = {"workers": place, "allow_other_workers": True} if place else {}
+        return self._send(task, part, *arguments, name=f"{task.__name__}-{part.number}", **where)
 
-    def _name(self, what):
+    def _send(self, task, *arguments, name, **where):
+        """Return the future of a task, under a name of its own; images and sums in it are meant to be as large."""
+        import dask
+
         self._n_tasks += 1
-        return f"skgad-{what}-{self.run}-{self._n_tasks}"
+        key = f"skgad-{name}-{self.run}-{self._n_tasks}"
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+            return self.client.submit(task, *arguments, key=key, pure=False, **where)
 
     def _take(self, waiting):
         future, group = waiting[0]
@@ -234,8 +229,10 @@ def choose_engine(client, once):
             "X is an iterator, which only this process can go through: leave client out, or pass a list of paths or a "
             "Dask bag."
         )
-    if not hasattr(client, "submit") or not hasattr(client, "scatter"):
+    if not hasattr(client, "submit") or not hasattr(client, "nthreads"):
         raise TypeError(f"client must be a distributed.Client; got {client!r}.")
+    if client.asynchronous:
+        raise ValueError("client is asynchronous: give one that waits, Client(address).")
     return Cluster(client)
 
 

@@ -13,8 +13,6 @@ from ._plan import read_plan
 from ._reading import Source
 from ._tasks import fit_front
 
-_CHECKPOINT_SIZE = 256  # images in a file
-
 
 def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
     """Fit a line on many machines, or on more images than one process should hold: ``line.fit(X)``, in parts.
@@ -98,10 +96,11 @@ def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
     parts = make_parts(
         X,
         y,
-        partition_size or _choose_size(checkpoint),
+        partition_size,
         images=plan.takes_images,
         n_threads=engine.n_threads,
         count=engine.count,
+        kept=checkpoint is not None,
     )
     _check_before(plan, parts, checkpoint)
     kept, front = Kept(engine.run, checkpoint), plan.make_front()
@@ -118,11 +117,6 @@ def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
     plan.install(fitted, front, calibrated)
     report_summary(summary, "they were left out of the fit")
     return line
-
-
-def _choose_size(checkpoint):
-    """Return how many images are in a part of a checkpoint, wherever it goes on; None where that does not matter."""
-    return None if checkpoint is None else _CHECKPOINT_SIZE
 
 
 def report_summary(summary, consequence):

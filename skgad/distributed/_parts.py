@@ -11,6 +11,7 @@ from .._images._sequence import check_images, fetch
 from ..exceptions import ImageError
 
 _FEWEST, _MOST = 16, 4096  # images in a part: a task costs the scheduler a millisecond, and is what a lost worker loses
+_CHECKPOINT = 256  # images in a part of a checkpoint
 _PARTS_A_THREAD = 8  # so that the last part to end keeps the others waiting for an eighth of the time at most
 
 
@@ -53,7 +54,7 @@ class Parts:
         self.make, self.n_images, self.n_parts, self.once = make, n_images, n_parts, once
 
 
-def make_parts(X, y, size, *, images, n_threads, count):
+def make_parts(X, y, size, *, images, n_threads, count, kept=False):
     """Return the `Parts` of what a user has.
 
     Parameters
@@ -69,6 +70,8 @@ def make_parts(X, y, size, *, images, n_threads, count):
         That are there to work.
     count : callable
         From a list of Delayed to their lengths.
+    kept : bool, default=False
+        Whether a checkpoint has the parts, wherever it goes on: then their size is the same for any number of threads.
 
     Raises
     ------
@@ -80,6 +83,11 @@ def make_parts(X, y, size, *, images, n_threads, count):
     if hasattr(X, "to_delayed") or hasattr(X, "__next__"):
         if y is not None:
             raise ValueError("y goes with a sequence of images; leave anomalous ones out of a Dask collection before.")
+        if size is not None:
+            raise ValueError(
+                "partition_size goes with a sequence of images: batches and partitions are parts as they come. "
+                "Repartition a Dask collection."
+            )
         return _OnceParts(X) if hasattr(X, "__next__") else _of_collection(X, images, count)
     if images:
         rows = X = check_images(X, items=False)
@@ -93,6 +101,8 @@ def make_parts(X, y, size, *, images, n_threads, count):
     n_images = len(positions)
     if not n_images:
         raise ValueError("X is empty: n_samples = 0, a minimum of 1 is required.")
+    if size is None and kept:
+        size = _CHECKPOINT
     if size is None:
         size = int(np.clip(-(-n_images // (_PARTS_A_THREAD * n_threads)), _FEWEST, _MOST))
     starts = range(0, n_images, size)
@@ -117,6 +127,8 @@ def _of_collection(X, images, count):
     """Return the parts of a Dask bag, Series or frame: its partitions."""
     if images and getattr(X, "ndim", 1) == 2:
         raise ImageError("X is a frame; pass the column that holds the paths, X['path'], not the frame.")
+    if any(len(sizes) > 1 for sizes in getattr(X, "chunks", ((),))[1:]):
+        raise ValueError("X is a Dask array whose rows are cut: X.rechunk({1: -1}) keeps each row in one chunk.")
     delayed = list(np.ravel(X.to_delayed()))
     lengths = count(delayed)
     starts = np.concatenate([[0], np.cumsum(lengths)])

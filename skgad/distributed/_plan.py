@@ -147,11 +147,8 @@ def _read_cv(calibrator, npca, detector):
 
 
 def _refuse(step):
-    name = type(step).__name__
-    remedy = "fit it on one machine"
-    if hasattr(step, "history_"):
-        remedy += ", and put the fitted one in front, FrozenEstimator(...)"
-    elif name in ("FineTuner", "DeepAutoencoder"):
+    name, remedy = type(step).__name__, "fit it on one machine"
+    if type(step).__module__.startswith("skgad.deep.training"):
         remedy = "it trains a network in many epochs: fit it on one machine, and put FrozenEstimator(tuner) in front"
     raise ValueError(f"{name} learns from all images at once, so that its parts do not add up: {remedy}. {_CAN}.")
 
