@@ -471,7 +471,7 @@ def test_images_at_which_workers_die_are_named(paths):
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         start_cluster(1) as client,
-        pytest.raises(RuntimeError, match=r"Images 60 to 79 were not .* 2 workers died at that work, .* tcp://"),
+        pytest.raises(RuntimeError, match=r"Images .* were not .*: 2 workers died while they had .*60 to 79.* tcp://"),
     ):
         fit(make_means(deadly="/066.png"), paths, client=client, partition_size=20)
 
@@ -483,7 +483,13 @@ def test_a_scheduler_that_is_lost_is_said_and_a_checkpoint_goes_on(paths, tmp_pa
     with dask.config.set({"distributed.comm.timeouts.connect": "3s", "distributed.comm.retry.count": 0}):
         cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")
         client = distributed.Client(cluster, set_as_default=False)
-        closer = threading.Timer(1.5, cluster.close)
+
+        def close_when_some_are_kept():
+            while len(list(checkpoint.glob("part*.npz"))) < 2:
+                time.sleep(0.05)
+            cluster.close()
+
+        closer = threading.Thread(target=close_when_some_are_kept)
         closer.start()
         try:
             with pytest.raises(RuntimeError, match=r"the scheduler .*was lost"):
@@ -578,6 +584,23 @@ def test_an_iterator_is_gone_through_once_and_its_features_do_not_stay(paths, tm
 def test_what_an_iterator_cannot_give_is_refused(line, message):
     with pytest.raises(ValueError, match=message):
         fit(line, iter([[1], [2]]))
+
+
+@pytest.mark.parametrize("batches", [["a.png", "b.png"], [Image.new("L", (9, 9))]])
+def test_an_iterator_of_images_in_place_of_batches_is_refused(batches):
+    with pytest.raises(ImageError, match=r"Batch 0 of X is .* an iterator gives batches"):
+        fit(make_pipeline(extractor(), MahalanobisDetector()), iter(batches))
+
+
+def test_a_checkpoint_that_is_a_file_is_refused(paths):
+    with pytest.raises(ValueError, match=r"000.png' is no folder"):
+        fit(make_pipeline(extractor(), MahalanobisDetector()), paths, checkpoint=paths[0])
+
+
+@pytest.mark.parametrize("line", [extractor(), "line.skgad"])
+def test_what_is_no_detector_is_refused(line):
+    with pytest.raises(TypeError, match="line must have score_samples"):
+        fit(line, ["a.png"])
 
 
 def test_an_iterator_and_a_cluster_are_refused_together(client):

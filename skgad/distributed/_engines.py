@@ -1,6 +1,7 @@
 """Where parts are worked on: here, one by one, or on a Dask cluster, some ahead; results come in their order."""
 
 import sys
+import time
 import uuid
 from collections import deque
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from ._workers import Derived
 
 _FAN = 8  # summaries that are merged at a time
 _PATIENCE = 60  # seconds that a cluster may take for its first worker
+_SETTLE = 0.5  # seconds in which the scheduler says what else failed
 _MOST_TREES = 64  # whose summaries the client merges
 _AHEAD = 4  # parts a thread that are handed out: with two, one worker waited for the results of another
 
@@ -176,16 +178,19 @@ class Cluster:
 
     def _take(self, waiting):
         future, group = waiting[0]
-        what = f"Images {group[0].positions[0]} to {group[-1].positions[-1]} were not learnt or scored"
-        with _explained(self.client, what):
+        with _explained(self.client, f"Images {_name(group)} were not learnt or scored", waiting):
             result = future.result()
         waiting.popleft()
         return result
 
 
 @contextmanager
-def _explained(client, what):
-    """Raise an error that says what was lost, and where, for those of Dask that only name a task."""
+def _explained(client, what, waiting=()):
+    """Raise an error that says what was lost, and where, for those of Dask that only name a task.
+
+    Dask counts a worker's death for each task that it was to do, the culprit's and those that stood in line: all are
+    named, of the futures with their parts that are `waiting`.
+    """
     from distributed import KilledWorker
     from distributed.client import FutureCancelledError
     from distributed.comm import CommClosedError
@@ -193,10 +198,13 @@ def _explained(client, what):
     try:
         yield
     except KilledWorker as error:
+        time.sleep(_SETTLE)
+        lost = [_name(group) for future, group in waiting if _was_killed(future)]
+        had = f" while they had images {' or '.join(lost)}" if lost else ""
         raise RuntimeError(
-            f"{what}: {error.allowed_failures + 1} workers died at that work, the last of them "
-            f"{error.last_worker.address}. Its log says why: an image too large for its memory, most likely. Leave "
-            "such images out, give workers more memory, or smaller parts, partition_size=."
+            f"{what}: {error.allowed_failures + 1} workers died{had}, the last of them {error.last_worker.address}. "
+            "Its log says why: an image too large for its memory, most likely. Leave such images out, give workers more "
+            "memory, or take smaller parts, partition_size=."
         ) from error
     except (FutureCancelledError, CommClosedError, TimeoutError) as error:
         raise RuntimeError(
@@ -204,6 +212,17 @@ def _explained(client, what):
             f"them ({type(error).__name__}). Connect again, and run it again: with checkpoint=, a folder that all "
             "machines see, it goes on from the features that are there."
         ) from error
+
+
+def _was_killed(future):
+    from distributed import KilledWorker
+
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
+
+
+def _name(group):
+    """Return the first and the last position of the images of some parts."""
+    return f"{group[0].positions[0]} to {group[-1].positions[-1]}"
 
 
 def choose_engine(client, once):

@@ -1,5 +1,7 @@
 """A line is learnt in parts: which passes it takes, and what comes back of them."""
 
+import os
+
 from .._calibration._working_point import check_reachable
 from .._conventions._parameters import check_int, read_fpr
 from .._conventions._warnings import warn
@@ -53,6 +55,8 @@ def fit(line, X, y=None, *, client=None, checkpoint=None, partition_size=None):
         If a step learns from all images at once (a network that is trained, a mixture); if the rate cannot be reached
         with so few images; if an image lies so far out that nothing is left of the others beside it; and as ``fit`` of
         the steps. The line is what it was before.
+    TypeError
+        If `line` is no outlier detector, nor ends in one, or `client` is no client.
     ImageError
         If an image cannot be used; names it, by its position in `X`, and the worker.
     RuntimeError
@@ -137,6 +141,8 @@ def _check_before(plan, parts, checkpoint):
         raise ValueError("An iterator is for lines with an extractor in front: maps, and tables, take several passes.")
     if parts.once and plan.cv not in (None, "loo"):
         raise ValueError("Folds take the number of images, which an iterator does not tell: leave cv at None.")
+    if checkpoint is not None and os.path.exists(checkpoint) and not os.path.isdir(checkpoint):
+        raise ValueError(f"checkpoint={os.fspath(checkpoint)!r} is no folder.")
     if checkpoint is not None and (plan.makes_maps or not plan.takes_images):
         raise ValueError("checkpoint keeps the features of an extractor: a line with maps, or of columns, has none.")
 

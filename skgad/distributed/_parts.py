@@ -7,6 +7,7 @@ import numpy as np
 
 from .._conventions._labels import normal_rows
 from .._conventions._sklearn import safe_indexing
+from .._images._files import is_path
 from .._images._sequence import check_images, fetch
 from ..exceptions import ImageError
 
@@ -171,6 +172,10 @@ class _OnceParts(Parts):
 
     def _read(self):
         for number, batch in self._batches:
+            if is_path(batch) or not hasattr(batch, "__len__"):
+                raise ImageError(
+                    f"Batch {number} of X is {batch!r}: an iterator gives batches, lists of images. Pass list(X)."
+                )
             items = batch if hasattr(batch, "shape") else list(batch)
             if not len(items):
                 raise ValueError(f"Batch {number} of X is empty.")

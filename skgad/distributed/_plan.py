@@ -12,6 +12,7 @@ from .._calibration._closed_form import is_offered, learns_nothing
 from .._calibration._out_of_fold import choose_cv, is_frozen
 from .._calibration._threshold import FPRThreshold
 from .._calibration._threshold_cv import FPRThresholdCV
+from .._conventions._scores import check_has_scores
 from .._detectors._mahalanobis import MahalanobisDetector
 from .._detectors._npca import NPCA
 from ..spatial._spatial_mahalanobis import SpatialMahalanobisDetector
@@ -86,9 +87,12 @@ def read_plan(line):
 
     Raises
     ------
+    TypeError
+        If it is no outlier detector, nor ends in one.
     ValueError
         If a step of it cannot be learnt in parts; says which, and what helps.
     """
+    check_has_scores("line", line)
     steps = _list_steps(line)
     calibrator = chi = None
     *steps, (_, last) = steps
