@@ -203,8 +203,8 @@ def _explained(client, what, waiting=()):
         had = f" while they had images {' or '.join(lost)}" if lost else ""
         raise RuntimeError(
             f"{what}: {error.allowed_failures + 1} workers died{had}, the last of them {error.last_worker.address}. "
-            "Its log says why: an image too large for its memory, most likely. Leave such images out, give workers more "
-            "memory, or take smaller parts, partition_size=."
+            "Its log says why: an image too large for its memory, most likely. Leave such images out, give workers "
+            "more memory, or take smaller parts, partition_size=."
         ) from error
     except (FutureCancelledError, CommClosedError, TimeoutError) as error:
         raise RuntimeError(
