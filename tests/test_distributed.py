@@ -10,6 +10,7 @@ import time
 import warnings
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,9 @@ def start_cluster(n_workers, **options):
     import dask
 
     with (
+        patch.dict(
+            os.environ
+        ),  # Dask sets one thread for its workers in the environment of this process, and leaves it
         dask.config.set(config),
         distributed.LocalCluster(
             n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=":0", **options
@@ -480,7 +484,8 @@ def test_a_scheduler_that_is_lost_is_said_and_a_checkpoint_goes_on(paths, tmp_pa
     import dask
 
     line, checkpoint = make_means(seconds=0.3), tmp_path / "checkpoint"
-    with dask.config.set({"distributed.comm.timeouts.connect": "3s", "distributed.comm.retry.count": 0}):
+    config = {"distributed.comm.timeouts.connect": "3s", "distributed.comm.retry.count": 0}
+    with patch.dict(os.environ), dask.config.set(config):
         cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")
         client = distributed.Client(cluster, set_as_default=False)
 
