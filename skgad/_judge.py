@@ -10,7 +10,8 @@ import numpy as np
 
 from ._images._files import is_path
 from ._images._interest import split
-from ._line_file import find_extractor, split_line
+from ._line_file import split_line
+from .deep._finding import find_extractor
 from .exceptions import ImageError, ImageWarning
 
 CHUNK = 64  # images: a few hundred kilobytes of features

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._conventions._atomic import write_atomically
 from ._version import __version__
-from .deep import DeepFeatureTransformer
+from .deep._finding import find_extractor
 from .exceptions import LineFileError
 
 FORMAT = 1
@@ -153,19 +153,6 @@ def read_manifest(path):
             f"{FORMAT}. Install a later skgad, or save the line by this one."
         )
     return manifest
-
-
-def find_extractor(line):
-    """Return the fitted extractor of a line; None where there is none."""
-    parts = [step for _, step in line.steps] if isinstance(line, Pipeline) else [line]
-    for part in parts:
-        if isinstance(part, DeepFeatureTransformer):
-            return part
-        for name in ("features_", "estimator_"):
-            found = find_extractor(getattr(part, name)) if hasattr(part, name) else None
-            if found is not None:
-                return found
-    return None
 
 
 def split_line(line):

@@ -41,8 +41,12 @@ from skgad.deep.training import FineTuner
 from skgad.distributed import fit, score_samples
 from skgad.distributed._columns import Scores
 from skgad.distributed._engines import Cluster, Here, choose_engine
+from skgad.distributed._kept import Kept
+from skgad.distributed._parts import Part
 from skgad.distributed._pixels import PixelSketch
+from skgad.distributed._reading import Source
 from skgad.distributed._summaries import Summary
+from skgad.distributed._tasks import score_unseen, summarise
 from skgad.exceptions import CacheError, ImageError, ImageWarning, WeightsWarning
 from skgad.model_selection import LevelSelector
 from skgad.spatial import PatchNeighborsDetector, SpatialMahalanobisDetector, SpatialSubspaceDetector
@@ -624,11 +628,6 @@ def test_a_joint_gaussian_that_no_worker_can_merge_is_refused_with_the_remedy(pa
 
 def test_features_do_not_travel(paths, client):
     """What comes back of a part does not grow with its images, but by a position of those that cannot be used."""
-    from skgad.distributed._kept import Kept
-    from skgad.distributed._parts import Part
-    from skgad.distributed._reading import Source
-    from skgad.distributed._tasks import summarise
-
     front = Pipeline([("extractor", extractor(levels=[3]).fit(paths))])
     sizes = []
     for count in (60, 120):
@@ -637,6 +636,16 @@ def test_features_do_not_travel(paths, client):
         sizes.append(len(__import__("pickle").dumps(summary)))
         source.kept.clear()
     assert sizes[1] < sizes[0] + 200
+
+
+def test_images_that_are_changed_between_passes_are_refused_by_their_count():
+    X = make_rows(60)
+    part, source = Part(3, 40, np.arange(40, 60), X[40:]), Source(None, None, "", Kept("none"))
+    detector = MahalanobisDetector().fit(X)
+    unseen = {0: detector.measure_left_out()}
+    assert len(score_unseen(part, source, unseen, detector, n_used=20).scores) == 20
+    with pytest.raises(RuntimeError, match="images 40 to 59, 21 could be used in the first pass and 20 in a later one"):
+        score_unseen(part, source, unseen, detector, n_used=21)
 
 
 def test_scores_beyond_a_size_are_those_that_stand_for_all():

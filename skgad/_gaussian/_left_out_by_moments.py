@@ -42,8 +42,9 @@ class LeftOut:
         if sample.n_samples < 3:
             raise ValueError(f"Leave-one-out needs three rows at least, two to learn from; got {sample.n_samples}.")
         in_blocks = len(sample.sizes) > 1 and kind not in ("empirical", "diagonal")
-        self.sample, self.kind = sample, kind = in_full(sample) if in_blocks or kind == "empirical" else sample, kind
-        self._sums = None
+        if in_blocks or kind == "empirical":
+            sample = in_full(sample)
+        self.sample, self.kind, self._sums = sample, kind, None
         if in_blocks:
             scaled, self._scales = in_unit_blocks(sample)
             weights_of_blocks = sample.unit / self._scales[sample.block_starts]

@@ -46,7 +46,8 @@ def fit(photographs, output, fpr, maps, backbone, grid, image_size, tiles, categ
     paths, data = find_normals(photographs, category)
     line = _make(paths, fpr, maps or tiles is not None, backbone, grid, image_size, tiles, device)
 
-    from .._line_file import find_extractor, save_line
+    from .._line_file import save_line
+    from ..deep._finding import find_extractor
 
     line.fit(paths)
     find_extractor(line).set_params(verbose=0)

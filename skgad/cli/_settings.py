@@ -32,7 +32,8 @@ device_option = click.option("--device", default=None, help="cpu, cuda, cuda:1; 
 
 def open_line(path, device=None):
     """Return the line of a file, to be used on a device."""
-    from .._line_file import find_extractor, load_line
+    from .._line_file import load_line
+    from ..deep._finding import find_extractor
 
     line = load_line(path)
     extractor = find_extractor(line)

@@ -15,7 +15,8 @@ from .._conventions._atomic import write_atomically
 from .._conventions._levels import frame
 from .._detectors._mahalanobis import MahalanobisDetector
 from .._images._sequence import check_images
-from .._line_file import describe_line, find_extractor, split_line
+from .._line_file import describe_line, split_line
+from ..deep._finding import find_extractor
 from ..deep._graph import Passage, export_network, import_onnx
 from ..exceptions import ExportError
 from ..inspection._explain import list_steps

@@ -10,9 +10,9 @@ import numpy as np
 import psutil
 
 from ..exceptions import DependencyError
+from ._derived import Derived
 from ._parts import in_groups
 from ._summaries import merge_all
-from ._workers import Derived
 
 _FAN = 8  # summaries that are merged at a time
 _PATIENCE = 60  # seconds that a cluster may take for its first worker
@@ -74,7 +74,7 @@ class Here:
 
     def clean(self, kept):
         """Delete what was kept."""
-        Derived._last = (None, None)
+        Derived.forget()
         kept.clear()
 
 

@@ -141,7 +141,8 @@ def _check_before(plan, parts, checkpoint):
         raise ValueError("An iterator is for lines with an extractor in front: maps, and tables, take several passes.")
     if parts.once and plan.cv not in (None, "loo"):
         raise ValueError("Folds take the number of images, which an iterator does not tell: leave cv at None.")
-    if checkpoint is not None and os.path.exists(checkpoint) and not os.path.isdir(checkpoint):
+    place = None if checkpoint is None else os.path.expanduser(checkpoint)
+    if place is not None and os.path.exists(place) and not os.path.isdir(place):
         raise ValueError(f"checkpoint={os.fspath(checkpoint)!r} is no folder.")
     if checkpoint is not None and (plan.makes_maps or not plan.takes_images):
         raise ValueError("checkpoint keeps the features of an extractor: a line with maps, or of columns, has none.")

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .._calibration._out_of_fold import find_splitter, number_folds
+from .._calibration._out_of_fold import find_splitter, list_folds, number_folds
+from .._conventions._normals import Normals
 
 
 def number_images(cv, n_images):
@@ -21,9 +22,8 @@ def number_images(cv, n_images):
     if cv is None or (isinstance(cv, str) and cv == "loo"):
         return None
     splitter = find_splitter(cv, n_images, grouped=False)
-    positions, ones = np.zeros((n_images, 1)), np.ones(n_images, dtype=int)
-    folds = [(_read(train), _read(test)) for train, test in splitter.split(positions, ones)]
-    numbers = number_folds(folds, n_images, None)
+    images = Normals(np.zeros((n_images, 1)), np.arange(n_images))
+    numbers = number_folds(list_folds(splitter, images, {}), n_images, None)
     if numbers is None:
         raise ValueError("Each fold of cv must learn from all images that it does not test, to be left out by moments.")
     return numbers
@@ -58,8 +58,3 @@ def count_images_once(summary, parts, count, n_without=0):
         raise ValueError(
             f"At least 2 normal images are needed to learn from; got n_samples = {learnt} that can be used."
         )
-
-
-def _read(part):
-    part = np.asarray(part)
-    return np.flatnonzero(part) if part.dtype == bool else part

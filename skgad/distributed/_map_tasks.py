@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..spatial import _in_parts as in_parts
+from ._derived import find
 from ._reading import load_items
 from ._summaries import ScoredMaps, Summary
-from ._workers import find, find_address, name_errors
+from ._workers import find_address, name_errors
 
 
 @dataclass

@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._conventions._parameters import check_int
 from .._conventions._scores import check_has_scores
 from ..deep import DeepFeatureTransformer
+from ..deep._finding import find_extractor
 from ._engines import check_dask, choose_engine
 from ._fit import report_summary
 from ._kept import Kept
@@ -66,7 +67,7 @@ def score_samples(line, X, *, client=None, partition_size=None):
     check_dask(X)
     engine = choose_engine(client, once=hasattr(X, "__next__"))
     front, detector = _split(line)
-    extractor = _find_extractor(detector)
+    extractor = find_extractor(detector)
     takes_images = front is not None or extractor is not None
     parts = make_parts(X, None, partition_size, images=takes_images, n_threads=engine.n_threads, count=engine.count)
     source = engine.share(Source(front, None, "", Kept(engine.run), extractor))
@@ -92,12 +93,3 @@ def _split(line):
         return None, line
     last = max((at for at, step in enumerate(line) if isinstance(step, DeepFeatureTransformer)), default=None)
     return (None, line) if last is None else (line[: last + 1], line[last + 1 :])
-
-
-def _find_extractor(detector):
-    """Return the extractor inside a detector that takes images; None for one that takes columns."""
-    for name in ("features_", "estimator_"):
-        if hasattr(detector, name):
-            inner = getattr(detector, name)
-            return inner if isinstance(inner, DeepFeatureTransformer) else _find_extractor(inner)
-    return None

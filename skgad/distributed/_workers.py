@@ -73,26 +73,3 @@ def name_errors(part):
 def renumber(text, positions):
     """Return what is said of an image of a part, said of its position among all."""
     return re.sub(r"^image (\d+)", lambda match: f"image {positions[int(match[1])]}", text)
-
-
-class Derived:
-    """A thing that is worked out when it is needed; the last one is kept."""
-
-    _last: tuple = (None, None)
-
-    def __init__(self, make, arguments):
-        self._make, self._arguments = make, arguments
-
-    def get(self):
-        """Return it."""
-        owner, thing = Derived._last
-        if owner is not self:
-            Derived._last = (None, None)
-            thing = self._make(*self._arguments)
-            Derived._last = (self, thing)
-        return thing
-
-
-def find(thing):
-    """Return what an engine derived, in a task."""
-    return thing.get() if isinstance(thing, Derived) else thing

@@ -9,7 +9,8 @@ import numpy as np
 from .._conventions._levels import name_part
 from .._images._geometry import whole_box
 from .._judge import CHUNK, Judge, in_chunks
-from .._line_file import describe_line, find_extractor
+from .._line_file import describe_line
+from ..deep._finding import find_extractor
 from ..exceptions import ImageError
 from ..inspection import diagnose, explain
 from ._overlays import lay_map_over, read_small
